@@ -1,0 +1,70 @@
+// What each command asks of the engine. The front end (apps/t2i) fills one of these and hands it over the door below;
+// the engine does the work. Both are built together, so plain structs may cross.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+
+namespace t2i {
+
+// "run": train, or go on with what the output folder holds.
+struct RunOptions {
+  Config config;
+  std::vector<std::string> allow_change;  // keys that may differ from the interrupted run's although that is not safe
+  std::vector<std::string> plugin_paths;  // plugin libraries, or folders of them, besides the built-in ones
+};
+
+// "generate": images from a model folder.
+struct GenerateOptions {
+  struct Lora {
+    std::string file;
+    double scale = 1.0;
+  };
+  std::string model;
+  std::string plugin;  // empty: as model_index.json says
+  ComponentConfig task;
+  std::vector<Lora> loras;
+  std::vector<std::string> images;   // one per prompt, or one for all
+  std::vector<std::string> prompts;  // those of --prompt; either these or prompts_file
+  std::string prompts_file;          // one prompt a line
+  std::string negative;
+  std::optional<int64_t> steps;  // empty: 50, or the folder's own
+  std::optional<double> guidance, image_guidance;
+  std::string sampler;  // empty: the folder's own
+  int64_t seed = 0;
+  int64_t width = 0, height = 0;  // pixels; 0: what the model was made for
+  int64_t count = 1;              // images per prompt
+  int64_t batch = 1;
+  std::string format = "simple";  // simple, coco
+  std::string output;             // a .png for one image, else a folder
+  std::string latents, save_latents;
+  std::string dtype = "float32", device = "auto";
+  std::vector<std::string> plugin_paths;
+};
+
+// "probe": one piece of a model on tensors from a file.
+struct ProbeOptions {
+  std::string what;  // tokens, text, encode, decode, forward, step
+  Config config;     // model.path, plugin, task, loss and their options
+  std::string inputs, outputs;
+  std::vector<std::string> prompts;
+  std::string dtype = "float32", device = "cpu";
+  bool grads = false;
+  std::vector<std::string> plugin_paths;
+};
+
+// "plugins": what is there, what one offers, whether a library keeps its contract.
+struct PluginsOptions {
+  std::string action;   // list, info, check
+  std::string subject;  // info: an id; check: a file
+  std::vector<std::string> plugin_paths;
+};
+
+}  // namespace t2i
+
+// The only symbol bin/t2i looks up in libt2i_engine.so. `command` names one of the structs above, `options` points to
+// it. Prints its own errors; returns the exit code. Never throws.
+extern "C" int t2i_engine_command(const char* command, const void* options);

@@ -1,0 +1,155 @@
+// A run's configuration: read from YAML and `--set key=value`, checked as a whole, and handed on as plain structs.
+//
+// The structs below hold the defaults; knobs.cpp says for each field its range and its sentence, and everything else
+// (reading, help, schema, the commented config.yaml) is derived from the two. A nullable text is empty when null.
+//
+// The options of a task or a loss belong to a plugin that is not loaded when the configuration is read: they are kept
+// as JSON and checked later by check_options() in schema_check.h, with the positions remembered here.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/error.h"
+
+namespace t2i {
+
+// A component chosen by name, with the options written beside the name. An empty name: the model's own choice.
+struct ComponentConfig {
+  std::string name;
+  nlohmann::json options = nlohmann::json::object();
+};
+
+struct ModelConfig {
+  std::string path;              // a diffusers folder, or org/name in the local hub cache
+  std::string vae;               // another folder for this part; empty: the model's own
+  std::string text_encoder;      // likewise
+  std::string variant;           // "fp16" reads *.fp16.safetensors
+  std::string dtype = "auto";    // of the frozen parts: auto (as the mixed precision), float32, bfloat16, float16
+  std::string quantization = "none";
+};
+
+struct DataConfig {
+  std::string path;
+  std::optional<int64_t> resolution;           // pixels; empty: what the model was made for
+  std::map<std::string, std::string> columns;  // what a task asks for → the data's own name; a missing one is itself
+  bool center_crop = false;
+  bool random_flip = true;
+  int64_t num_workers = 2;
+  std::string on_error = "stop";          // stop, skip
+  std::string on_mismatch = "error";      // the images of a pair differ in size: error, resize
+  std::string caption_missing = "error";  // error, empty, filename
+  int64_t max_pixels = 178956970;         // an image that claims more is refused before memory is taken for it
+  bool allow_outside = false;             // may file names leave the data folder?
+};
+
+struct TrainConfig {
+  std::optional<int64_t> max_train_steps;  // wins over the epochs when both are set
+  int64_t num_train_epochs = 10;
+  int64_t train_batch_size = 4;  // per process
+  int64_t gradient_accumulation_steps = 2;
+  std::string mixed_precision = "bf16";  // no, fp32 (the same), fp16, bf16
+  bool gradient_checkpointing = true;
+  double max_grad_norm = 1.0;  // 0: no clipping
+  int64_t seed = 42;
+  bool use_ema = false;
+  double ema_decay = 0.9999;
+  std::string device = "auto";          // auto, cpu, cuda
+  int64_t num_threads = 0;              // of the CPU's arithmetic; 0: as many as there are cores
+  std::string dtype = "float32";        // the trained weights as stored: float32, bfloat16, float16
+  int64_t log_every_steps = 10;         // how often metrics are fetched from the device and written
+  int64_t max_nan_skips = 0;            // steps with a loss that is no number, left out before the run stops
+  std::vector<std::string> parameters;  // patterns (* is any text) of what is trained; empty: everything
+};
+
+struct OptimizerConfig {
+  std::string name = "adamw";
+  double learning_rate = 1e-4;
+  std::string lr_scheduler = "constant";  // lr_schedule.h knows the names
+  int64_t lr_warmup_steps = 0;
+  double lr_num_cycles = 0;  // 0: the schedule's own (cosine 0.5, cosine_with_restarts 1)
+  double lr_power = 1.0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_weight_decay = 1e-2;
+  double adam_epsilon = 1e-8;
+};
+
+struct CheckpointConfig {
+  int64_t every_steps = 500;  // 0: only at the end
+  int64_t keep = 3;           // the newest so many stay
+};
+
+struct ValidationConfig {
+  int64_t every_steps = 500;  // 0: never
+  std::vector<std::string> prompts;
+  std::vector<std::string> images;  // one per prompt, or one for all
+  int64_t steps = 20;
+  double guidance_scale = 7.5;
+  double image_guidance_scale = 1.5;
+  std::string negative_prompt;
+  int64_t seed = 1;
+  int64_t num_images = 1;  // per prompt
+  std::string sampler;     // empty: the model folder's own
+};
+
+struct Config {
+  std::string plugin;  // the model family; empty: as model_index.json says
+  ComponentConfig task, loss;
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  CheckpointConfig checkpoint;
+  ValidationConfig validation;
+  std::string output;
+  std::vector<std::string> report_to = {"tensorboard"};
+
+  // Where a key was set: "train.seed" → "first.yaml:14:3" or "--set train.seed". A key left at its default is absent.
+  std::map<std::string, std::string> positions;
+};
+
+// One assignment from the command line. `origin` is what the user typed, for messages: "--set loss.gamma", "--loss".
+struct Setting {
+  std::string key, value, origin;
+};
+
+// Splits "a.b=v". Error E1008 when there is no '='.
+Result<Setting> parse_setting(const std::string& text);
+
+// Reads the file (if any), then applies the settings in order, then checks every key, type and range.
+// Throws Failure with all problems at once.
+Config load_config(const std::optional<std::string>& yaml_path, const std::vector<Setting>& settings);
+
+// The same on text already read; `name` stands for the file in messages.
+Config load_config_text(const std::string& text, const std::string& name, const std::vector<Setting>& settings);
+
+// What training cannot start without (model.path, data.path, output). Empty when all is there.
+std::vector<Error> missing_for_run(const Config& config);
+
+// The whole configuration, defaults included, as one JSON object in the order of the tables.
+nlohmann::ordered_json to_json(const Config& config);
+
+// The resolved configuration as YAML, each knob under its sentence. load_config_text() of it gives the same Config.
+std::string write_config(const Config& config);
+
+// 32 hexadecimal digits that depend on the values alone, not on the order or place they were written in.
+std::string config_hash(const Config& config);
+
+// What differs between the configuration of a run and the one it is asked to go on with. Values are JSON text.
+struct ConfigChange {
+  std::string key, before, after;
+};
+struct ConfigDiff {
+  std::vector<ConfigChange> safe;    // how long, how often to log, save and validate: the weights of a step stay the same
+  std::vector<ConfigChange> unsafe;  // anything else
+};
+ConfigDiff diff_configs(const Config& before, const Config& after);
+
+// The JSON Schema of config.yaml, for editors.
+nlohmann::ordered_json json_schema();
+
+}  // namespace t2i
