@@ -1,0 +1,89 @@
+// Finds, checks and loads plugin libraries, and gives out their components by kind and name.
+//
+// Lazy: making a Registry touches nothing; the first question lists the search folders and reads tags (no code runs); a
+// library is loaded when a component it may hold is asked for. Loaded libraries stay until the process ends: autograd
+// nodes and deleters point into them. All of this is for the main thread.
+//
+// Every refusal is one sentence that names the file: permissions (E2057), platform (E2053), tag (E2054), ABI (E2055),
+// LibTorch (E2056), loading (E2058), descriptor (E2059), a missing function (E2060), a name taken twice (E2061), start()
+// (E2062).
+#pragma once
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/plug/tag.h"
+#include "t2i/plugin.h"
+
+namespace t2i {
+
+// What a plugin offers under one name. `impl` is a t2i_model, t2i_task or t2i_loss, by kind, with every required
+// function present; it lives as long as the process.
+struct Component {
+  std::string kind, id, doc;
+  nlohmann::json schema;  // its options, in the form of schema_check.h
+  const void* impl = nullptr;
+  std::string plugin_id, version, path;
+};
+
+// Where plugins are looked for, in order: `extra` (--plugin-path: libraries, or folders of them), $T2I_PLUGIN_PATH
+// (separated by ':'), t2i/ beside the engine library, ~/.t2i/plugins. Folders that are not there are left out, except
+// those of `extra`: Failure E2050.
+std::vector<std::filesystem::path> plugin_search_path(const std::vector<std::string>& extra);
+
+// Why this library must not be loaded by this user, or nothing: the file and its folder must belong to root, to the user
+// or to the owner of the engine, and nobody else may write to them (E2057). Follows links first.
+std::vector<Error> plugin_permission_problems(const std::filesystem::path& file);
+
+// One loaded library. `plugin` and what it points to live as long as the process.
+struct LoadedPlugin {
+  const t2i_plugin* plugin = nullptr;
+  std::vector<Component> components;
+  std::filesystem::path path;
+};
+
+// Everything before start(): permissions, tag, dlopen, descriptor, required functions. A file that was loaded before in
+// this process is given again.
+Result<LoadedPlugin> load_plugin(const std::filesystem::path& file, const t2i_host* host);
+
+// start(host), once per process and file. The text of a failure is the plugin's own.
+Result<LoadedPlugin> start_plugin(LoadedPlugin loaded, const t2i_host* host);
+
+class Registry {
+ public:
+  // `search`: folders and libraries, first wins.
+  Registry(std::vector<std::filesystem::path> search, const t2i_host* host);
+
+  // The component of that kind ("model", "task", "loss") and name; `id_or_path` may be a library's path ("./my.so"), which
+  // then gives its only component of the kind. References stay valid as long as the registry.
+  // Failure: E2051 with the nearest name and all that are there, E2052 for a path, or why the library was refused.
+  const Component& find(const std::string& kind, const std::string& id_or_path);
+
+  // All components of all libraries, loading every one; sorted by kind and name.
+  std::vector<Component> list();
+
+  // Libraries that were seen and refused so far, with the reason.
+  const std::vector<Error>& refused() const { return refused_; }
+
+ private:
+  struct Candidate {
+    std::filesystem::path path;
+    bool tried = false;
+  };
+  void scan();
+  void load(Candidate& candidate);  // a refusal goes to refused_
+  const Component& add(const std::filesystem::path& file, const std::string& kind);
+  const Component* known(const std::string& kind, const std::string& id) const;
+
+  std::vector<std::filesystem::path> search_;
+  const t2i_host* host_;
+  bool scanned_ = false;
+  std::vector<Candidate> candidates_;
+  std::map<std::pair<std::string, std::string>, Component> components_;  // by kind and id
+  std::vector<Error> refused_;
+};
+
+}  // namespace t2i
