@@ -1,0 +1,22 @@
+#include "core/model/assets.h"
+
+#include <fstream>
+#include <iterator>
+
+#include "core/base/error.h"
+
+namespace t2i {
+
+const std::string* AssetFolder::read(const std::string& path) {
+  auto [it, is_new] = cache_.try_emplace(path);
+  if (is_new) {
+    std::filesystem::path relative = std::filesystem::path(path).lexically_normal();
+    if (relative.is_absolute() || relative.string().starts_with(".."))
+      fail({path, "a plugin asked for a file outside the model's folder", "", "", "E2040", Exit::bad_data});
+    if (std::ifstream in(root_ / relative, std::ios::binary); in)
+      it->second = std::string(std::istreambuf_iterator<char>(in), {});
+  }
+  return it->second ? &*it->second : nullptr;
+}
+
+}  // namespace t2i

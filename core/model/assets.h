@@ -1,0 +1,20 @@
+// The small files of a model folder (tokenizers, configurations) as plugins ask for them: read once, kept.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace t2i {
+
+class AssetFolder {
+  std::filesystem::path root_;
+  std::map<std::string, std::optional<std::string>> cache_;
+
+ public:
+  explicit AssetFolder(std::filesystem::path root) : root_(std::move(root)) {}
+  // The text of `path` below the folder, nullptr when there is none. Paths that leave the folder are refused (throws).
+  const std::string* read(const std::string& path);
+};
+
+}  // namespace t2i

@@ -1,0 +1,17 @@
+// A block of a model, run by the core: directly, or with its insides forgotten and made again in backward (activation
+// checkpointing, Chen et al. 2016, arXiv:1604.06174). The model does not know which.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <vector>
+
+namespace t2i {
+
+using BlockBody = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;
+
+// Runs `body` so that backward recomputes it: only `inputs` are kept. Gradients equal those without recompute bit for
+// bit as long as the body is deterministic. `body` must own what it captures: it outlives the caller.
+std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body);
+
+}  // namespace t2i

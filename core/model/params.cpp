@@ -1,0 +1,90 @@
+#include "core/model/params.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "core/base/rng.h"
+
+namespace t2i {
+
+uint32_t ParamStore::declare(std::string name, std::vector<int64_t> shape, std::string init) {
+  TORCH_CHECK(!trained.defined() && !frozen.defined(), "parameter ", name, " declared after ", part, " was built");
+  uint32_t slot = static_cast<uint32_t>(parameters.size());
+  TORCH_CHECK(index_.emplace(name, slot).second, "parameter ", name, " is declared twice in ", part);
+  parameters.push_back({std::move(name), std::move(shape), std::move(init), false, 0, {}});
+  return slot;
+}
+
+static int64_t elements(const std::vector<int64_t>& shape) {
+  int64_t n = 1;
+  for (int64_t d : shape) n *= d;
+  return n;
+}
+
+void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::function<bool(const std::string&)>& is_trained) {
+  constexpr int64_t alignment = 16;  // elements: every view starts on its own 64-byte line in float32
+  int64_t totals[2] = {0, 0};
+  for (Parameter& p : parameters) {
+    p.trainable = is_trained(p.name);
+    int64_t& total = totals[p.trainable];
+    p.offset = total;
+    total += (elements(p.shape) + alignment - 1) / alignment * alignment;
+  }
+  auto options = at::TensorOptions().dtype(dtype).device(device);
+  if (totals[0]) frozen = at::zeros({totals[0]}, options);
+  if (totals[1]) trained = at::zeros({totals[1]}, options), trained_grad = at::zeros({totals[1]}, options);
+  for (Parameter& p : parameters) {
+    const at::Tensor& flat = p.trainable ? trained : frozen;
+    p.value = flat.narrow(0, p.offset, elements(p.shape)).view(p.shape).detach();
+    if (!p.trainable) continue;
+    p.value.requires_grad_(true);
+    p.value.mutable_grad() = trained_grad.narrow(0, p.offset, elements(p.shape)).view(p.shape);
+  }
+}
+
+void ParamStore::initialize(uint64_t seed) {
+  at::NoGradGuard no_grad;
+  for (Parameter& p : parameters) {
+    if (p.init == "zeros") {
+      p.value.zero_();
+      continue;
+    }
+    if (p.init == "ones") {
+      p.value.fill_(1);
+      continue;
+    }
+    DrawKey key{seed, 0, stream_id(p.name), stream_id("init")};
+    at::Tensor draw = at::empty(p.shape, at::kFloat);
+    std::span<float> data(draw.mutable_data_ptr<float>(), static_cast<size_t>(draw.numel()));
+    if (p.init.starts_with("normal:")) {
+      philox_normal(key, data);
+      draw.mul_(std::stod(p.init.substr(7)));
+    } else {  // torch's own default for linear and convolution layers: uniform in ±1/sqrt(fan_in)
+      philox_uniform(key, data);
+      int64_t fan_in = p.shape.size() > 1 ? elements(p.shape) / p.shape[0] : elements(p.shape);
+      double bound = 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(fan_in, 1)));
+      draw.mul_(2 * bound).sub_(bound);
+    }
+    p.value.copy_(draw);
+  }
+}
+
+const Parameter* ParamStore::find(const std::string& name) const {
+  auto it = index_.find(name);
+  return it == index_.end() ? nullptr : &parameters[it->second];
+}
+
+int64_t ParamStore::count() const {
+  int64_t n = 0;
+  for (const Parameter& p : parameters) n += elements(p.shape);
+  return n;
+}
+
+int64_t ParamStore::trained_count() const {
+  int64_t n = 0;
+  for (const Parameter& p : parameters) n += p.trainable ? elements(p.shape) : 0;
+  return n;
+}
+
+}  // namespace t2i

@@ -1,0 +1,51 @@
+// One part's weights (a denoiser's, a VAE's): the scope of plugin.h. A plugin declares names and shapes; the core then
+// allocates flat buffers, one for what is trained and one for what is frozen, and every parameter is a view of its
+// buffer. So clipping is one norm, the optimizer one fused call, a reduction a few collectives, a checkpoint one write.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace t2i {
+
+struct Parameter {
+  std::string name;            // as in the diffusers state dict
+  std::vector<int64_t> shape;
+  std::string init;            // plugin.h, declare()
+  bool trainable = false;
+  int64_t offset = 0;          // in elements, in its flat buffer
+  at::Tensor value;            // a view of ParamStore::trained or ::frozen; a leaf that requires grad if trainable
+};
+
+class ParamStore {
+ public:
+  std::string part;                    // "unet": the folder its weights come from
+  std::vector<Parameter> parameters;   // in order of declaration
+  at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
+  at::Tensor frozen;                   // flat; undefined when everything is trained
+  bool recompute = false;              // blocks are run again in backward instead of keeping what they made
+
+  explicit ParamStore(std::string part_name) : part(std::move(part_name)) {}
+
+  // [build] A new slot. Declaring a name twice is the plugin's error (throws c10::Error).
+  uint32_t declare(std::string name, std::vector<int64_t> shape, std::string init);
+
+  // Flat buffers and views. `is_trained` is asked by name; gradients are allocated for what it accepts.
+  void allocate(at::ScalarType dtype, at::Device device, const std::function<bool(const std::string&)>& is_trained);
+
+  // Fills every parameter by its init, as a pure function of (seed, name).
+  void initialize(uint64_t seed);
+
+  const Parameter* find(const std::string& name) const;
+  int64_t count() const;          // elements, all parameters
+  int64_t trained_count() const;  // elements, the trained ones
+
+ private:
+  std::unordered_map<std::string, uint32_t> index_;
+};
+
+}  // namespace t2i

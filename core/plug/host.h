@@ -1,0 +1,42 @@
+// The host that plugins see, and how the core calls them: guard() on the way out, check() on the way in.
+#pragma once
+#include <c10/util/Exception.h>
+#include <t2i/plugin.h>
+
+#include <string>
+
+#include "core/base/error.h"
+
+namespace t2i {
+
+// The one host of this process, with every service of core/plug/services. Lives as long as the process. [any thread]
+const t2i_host* host();
+
+// This thread's last error text, set through host->fail() or by guard().
+const std::string& last_error_text();
+int32_t set_last_error(int32_t code, std::string text);
+
+// A service of this core by id ("t2i.op/1"), nullptr when there is none.
+const void* find_service(const std::string& id);
+
+// Runs a service's body: exceptions become a code and a text that names what failed, without torch's C++ stack.
+template <class F>
+int32_t guard(F&& body) noexcept {
+  try {
+    body();
+    return T2I_OK;
+  } catch (const c10::OutOfMemoryError& e) {
+    return set_last_error(T2I_E_OOM, e.what_without_backtrace());
+  } catch (const c10::Error& e) {
+    return set_last_error(T2I_E_INVALID, e.what_without_backtrace());
+  } catch (const std::exception& e) {
+    return set_last_error(T2I_E_INTERNAL, e.what());
+  } catch (...) {
+    return set_last_error(T2I_E_INTERNAL, "unknown exception");
+  }
+}
+
+// After a call into a plugin: a failure becomes a Failure that names `who` ("model sd-like: forward") and the text.
+void check(int32_t code, const std::string& who);
+
+}  // namespace t2i

@@ -1,0 +1,47 @@
+#include <cstring>
+
+#include "core/model/block.h"
+#include "core/model/params.h"
+#include "core/plug/handle.h"
+#include "core/plug/host.h"
+#include "core/plug/services/services.h"
+
+namespace t2i {
+namespace {
+
+using Body = int32_t (*)(void*, const t2i_tensor*, uint32_t, t2i_tensor*, uint32_t);
+
+// The plugin's body over tensors. `context` is a copy of the plugin's bytes: the caller's stack may be gone by then.
+std::vector<at::Tensor> call_body(Body body, void* context, const std::vector<at::Tensor>& inputs, uint32_t n_out) {
+  std::vector<t2i_tensor> in, out(n_out, nullptr);
+  for (const at::Tensor& t : inputs) in.push_back(borrow(t));
+  int32_t rc = body(context, in.data(), static_cast<uint32_t>(in.size()), out.data(), n_out);
+  std::vector<at::Tensor> result;
+  for (t2i_tensor h : out) result.push_back(take(h));
+  TORCH_CHECK(rc == T2I_OK, last_error_text());
+  return result;
+}
+
+int32_t run(void* scope, const char*, Body body, const void* ctx, size_t ctx_bytes, const t2i_tensor* in, uint32_t n, t2i_tensor* out,
+            uint32_t n_out) {
+  if (!static_cast<ParamStore*>(scope)->recompute) return body(const_cast<void*>(ctx), in, n, out, n_out);
+  return guard([&] {
+    std::vector<at::Tensor> inputs;
+    for (uint32_t i = 0; i < n; ++i) inputs.push_back(in[i] ? unwrap(in[i]) : at::Tensor());
+    auto bytes = std::make_shared<std::vector<std::max_align_t>>(ctx_bytes / sizeof(std::max_align_t) + 1);
+    std::memcpy(bytes->data(), ctx, ctx_bytes);
+    auto results = run_recomputed(inputs, [body, bytes, n_out](const std::vector<at::Tensor>& args) {
+      return call_body(body, bytes->data(), args, n_out);
+    });
+    for (uint32_t i = 0; i < n_out; ++i) out[i] = wrap(std::move(results[i]));
+  });
+}
+
+}  // namespace
+
+const t2i_block_api* block_service() {
+  static const t2i_block_api api{sizeof(t2i_block_api), run};
+  return &api;
+}
+
+}  // namespace t2i
