@@ -37,7 +37,7 @@ class AutocastAs {
 // `anchor` is a leaf that requires grad and gets none: it puts the node into the graph even when no input requires
 // grad but parameters inside the body do.
 struct Recompute : torch::autograd::Function<Recompute> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& anchor, at::ArrayRef<at::Tensor> inputs,
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& /*anchor*/, at::ArrayRef<at::Tensor> inputs,
                                c10::intrusive_ptr<Body> body) {
     variable_list in(inputs.begin(), inputs.end());
     ctx->save_for_backward(in);
