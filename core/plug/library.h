@@ -7,10 +7,12 @@
 // Every refusal is one sentence that names the file: permissions (E2057), platform (E2053), tag (E2054), ABI (E2055),
 // LibTorch (E2056), loading (E2058), descriptor (E2059), a missing function (E2060), a name taken twice (E2061), start()
 // (E2062).
+// library.cpp loads, descriptor.cpp checks what was loaded, registry.cpp finds.
 #pragma once
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,23 +36,26 @@ struct Component {
 // those of `extra`: Failure E2050.
 std::vector<std::filesystem::path> plugin_search_path(const std::vector<std::string>& extra);
 
+// The file this code is in: lib/libt2i_engine.so. Empty when that cannot be told.
+std::filesystem::path engine_library();
+
 // Why this library must not be loaded by this user, or nothing: the file and its folder must belong to root, to the user
 // or to the owner of the engine, and nobody else may write to them (E2057). Follows links first.
-std::vector<Error> plugin_permission_problems(const std::filesystem::path& file);
+std::optional<Error> plugin_permission_problem(const std::filesystem::path& file);
 
 // One loaded library. `plugin` and what it points to live as long as the process.
 struct LoadedPlugin {
   const t2i_plugin* plugin = nullptr;
   std::vector<Component> components;
-  std::filesystem::path path;
+  std::filesystem::path path;  // real, absolute
 };
 
-// Everything before start(): permissions, tag, dlopen, descriptor, required functions. A file that was loaded before in
-// this process is given again.
+// Permissions, tag, dlopen, descriptor, required functions; then start(host), once per process and file. A file that was
+// loaded before in this process is given again.
 Result<LoadedPlugin> load_plugin(const std::filesystem::path& file, const t2i_host* host);
 
-// start(host), once per process and file. The text of a failure is the plugin's own.
-Result<LoadedPlugin> start_plugin(LoadedPlugin loaded, const t2i_host* host);
+// What is wrong with a descriptor, each a sentence; empty when it is sound. `tag` is what its file said.
+std::vector<std::string> descriptor_problems(const t2i_plugin& plugin, const PluginTag& tag);
 
 class Registry {
  public:
@@ -58,14 +63,15 @@ class Registry {
   Registry(std::vector<std::filesystem::path> search, const t2i_host* host);
 
   // The component of that kind ("model", "task", "loss") and name; `id_or_path` may be a library's path ("./my.so"), which
-  // then gives its only component of the kind. References stay valid as long as the registry.
+  // then gives its only component of the kind. A library named t2i-ID.so is asked first, then the others in search order.
+  // References stay valid as long as the registry.
   // Failure: E2051 with the nearest name and all that are there, E2052 for a path, or why the library was refused.
   const Component& find(const std::string& kind, const std::string& id_or_path);
 
   // All components of all libraries, loading every one; sorted by kind and name.
   std::vector<Component> list();
 
-  // Libraries that were seen and refused so far, with the reason.
+  // Libraries, or single components, that were seen and not taken so far, with the reason.
   const std::vector<Error>& refused() const { return refused_; }
 
  private:
