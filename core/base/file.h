@@ -1,7 +1,7 @@
 // Files: whole reads with a limit, memory maps that survive truncation, and writes that are either done or never seen.
 //
 // Whatever changes the disk goes through a FileSystem that is passed in, so that a test can fail the n-th write, drop
-// what was not synced, or record every action. Functions without such an argument only read.
+// what was not synced, or record every action. Functions without such an argument change nothing.
 //
 // Failures: reading returns Result (E4103 not there, E4104 unreadable, E4105 not a regular file, E4106 too large,
 // E4108 changed meanwhile); writing throws Failure (E4101 no space, with bytes needed and free; E4102 anything else).
@@ -30,13 +30,14 @@ using ByteSink = std::function<void(Bytes)>;  // takes the next piece of a strea
 
 inline Bytes as_bytes(std::string_view text) { return {reinterpret_cast<const std::byte*>(text.data()), text.size()}; }
 
-// The system calls that change a disk. Each returns what the call returns, or −errno. Not retried, not interpreted:
-// that is done above, once, so that it is tested too.
+// The system calls that change a disk, and read(). Each returns what the call returns, or −errno. Not retried, not
+// interpreted: that is done above, once, so that it is tested too.
 struct FileSystem {
   virtual ~FileSystem() = default;
-  virtual int create(const Path& path);                   // new file for writing (O_EXCL), a descriptor
-  virtual int open_folder(const Path& path);              // to fsync it, a descriptor
-  virtual ssize_t write(int fd, Bytes bytes);             // may write less than asked
+  virtual int create(const Path& path);                     // new file for writing (O_EXCL), a descriptor
+  virtual int open_folder(const Path& path);                // to fsync it, a descriptor
+  virtual ssize_t read(int fd, std::span<std::byte> into);  // may read less than asked; 0 at the end
+  virtual ssize_t write(int fd, Bytes bytes);               // may write less than asked
   virtual int fsync(int fd);
   virtual int close(int fd);
   virtual int rename(const Path& from, const Path& to);           // replaces `to`
@@ -44,9 +45,9 @@ struct FileSystem {
   virtual int rename_exchange(const Path& from, const Path& to);  // both exist, swapped at once
   virtual int symlink(const Path& target, const Path& at);
   virtual int make_folder(const Path& path);
-  virtual int remove_file(const Path& path);              // a file or a link
-  virtual int remove_folder(const Path& path);            // an empty one
-  virtual int64_t free_bytes(const Path& path);           // for this user, on the disk that holds `path`
+  virtual int remove_file(const Path& path);     // a file or a link
+  virtual int remove_folder(const Path& path);   // an empty one
+  virtual int64_t free_bytes(const Path& path);  // for this user, on the disk that holds `path`
 };
 FileSystem& real_file_system();
 
@@ -56,12 +57,17 @@ FileSystem& real_file_system();
 
 // ---- reading ----
 
-// The whole file. Only regular files (no pipe, no device: nothing that could block or never end); symlinks are followed.
-Result<std::string> read_file(const Path& path, uint64_t limit_bytes = uint64_t{256} << 20);
+// A descriptor of a regular file, for reading; the caller closes it. Never waits.
+Result<int> open_regular_file(const Path& path);
+
+// The whole file. Only regular files (no pipe, no device: nothing that could block or never end); symlinks are
+// followed.
+Result<std::string> read_file(const Path& path, uint64_t limit_bytes = uint64_t{256} << 20,
+                              FileSystem& disk = real_file_system());
 
 // Calls `take` with successive pieces of the file (at most 1 MiB each); what it reads is what the size said at the
 // start, else E4108.
-std::optional<Error> stream_file(const Path& path, const ByteSink& take);
+std::optional<Error> stream_file(const Path& path, const ByteSink& take, FileSystem& disk = real_file_system());
 
 // A read-only map of a whole regular file. Should another process shorten the file meanwhile, reads of the lost part
 // give zeros instead of a SIGBUS, and damage() tells: ask it after using the bytes.
@@ -73,14 +79,15 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   Bytes bytes() const { return bytes_; }
   const Path& path() const { return path_; }
-  std::optional<Error> damage() const;  // E4108 when a part was lost since it was opened
+  std::optional<Error> damage() const;  // E4108 when it was changed or cut since it was opened
 
  private:
   MappedFile() = default;
   Path path_;
   Bytes bytes_;
   int fd_ = -1;
-  int slot_ = -1;  // in the table that the SIGBUS handler reads
+  int64_t changed_ns_ = 0;  // when the file was last changed, as of opening
+  int slot_ = -1;           // in the table that the SIGBUS handler reads
 };
 
 // ---- writing ----

@@ -1,4 +1,5 @@
-// Hashes. XXH3-128 finds damage (faster than memory; not against an attacker); SHA-256 names files as the model hubs do.
+// Hashes. XXH3-128 finds damage (faster than memory; not against an attacker); SHA-256 names files as the model hubs
+// do.
 #pragma once
 #include <memory>
 #include <string>
@@ -28,7 +29,7 @@ class Xxh3 {
 };
 
 std::string xxh3_hex(Bytes bytes);
-Result<std::string> xxh3_of_file(const Path& path);
+Result<std::string> xxh3_of_file(const Path& path, FileSystem& disk = real_file_system());
 std::string sha256_hex(Bytes bytes);
 Result<std::string> sha256_of_file(const Path& path);  // 64 lower-case digits
 

@@ -14,8 +14,8 @@ using Json = nlohmann::json;
 
 struct JsonRules {
   uint64_t max_bytes = uint64_t{256} << 20;
-  int max_depth = 64;      // of arrays and objects within each other
-  size_t first_line = 1;   // of `text` within its file: a row of a .jsonl passes its own
+  int max_depth = 64;        // of arrays and objects within each other
+  size_t first_line = 1;     // of `text` within its file: a row of a .jsonl passes its own
   const char* id = "E2010";  // of the error; other rooms give theirs
 };
 

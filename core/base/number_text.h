@@ -5,7 +5,7 @@
 
 namespace t2i {
 
-std::string grouped(uint64_t n);    // 9949328904 → "9,949,328,904"
-std::string bytes_text(uint64_t n); // 134 → "134 bytes", 13400000000 → "13.4 GB" (powers of 1000, as disks are sold)
+std::string grouped(uint64_t n);     // 9949328904 → "9,949,328,904"
+std::string bytes_text(uint64_t n);  // 134 → "134 bytes", 13400000000 → "13.4 GB" (powers of 1000, as disks are sold)
 
 }  // namespace t2i

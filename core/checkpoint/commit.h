@@ -66,14 +66,14 @@ struct Checkpoint {
 };
 
 // Every byte against the manifest. E4112 names the file, the byte range and what is wrong.
-Result<Checkpoint> verify_checkpoint(const Path& folder);
+Result<Checkpoint> verify_checkpoint(const Path& folder, FileSystem& disk = real_file_system());
 
 struct NewestCheckpoint {
   std::optional<Checkpoint> checkpoint;  // nothing: there is none yet
   std::vector<Error> notices;            // newer ones that were passed over, and why
 };
 // The newest checkpoint whose every byte is right. E4113 where there are some and none is whole.
-Result<NewestCheckpoint> find_newest_valid(const Path& output_folder);
+Result<NewestCheckpoint> find_newest_valid(const Path& output_folder, FileSystem& disk = real_file_system());
 
 // checkpoint-STEP folders of `output_folder` that have a manifest, newest first, unverified.
 std::vector<std::pair<int64_t, Path>> list_checkpoints(const Path& output_folder);

@@ -18,8 +18,8 @@ struct ModelPart {
   std::string library;     // "diffusers", "transformers"
   std::string class_name;  // "AutoencoderKL"
   Path folder;
-  Path config_path;        // config.json, or what the part has instead (scheduler_config.json …); empty where it has none
-  Json config;             // null where there is none
+  Path config_path;  // config.json, or what the part has instead (scheduler_config.json …); empty where it has none
+  Json config;       // null where there is none
 };
 
 struct ModelFolder {

@@ -1,5 +1,5 @@
-// safetensors: the only code that knows the bytes (docs/format-safetensors.md). The reader is as strict as a file from a
-// stranger needs: every rule of the format is checked against the file's size before anything is believed, no byte of
+// safetensors: the only code that knows the bytes (docs/format-safetensors.md). The reader is as strict as a file from
+// a stranger needs: every rule of the format is checked against the file's size before anything is believed, no byte of
 // data is left out or used twice, and nothing is executed. Tensors are spans of a memory map: opening costs the header.
 #pragma once
 #include <cstdint>
@@ -16,12 +16,32 @@
 namespace t2i {
 
 enum class Dtype : uint8_t {
-  boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
-  i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
+  boolean,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64,
 };
-std::string_view dtype_name(Dtype dtype);                  // as in the header: "BF16", "BOOL", "F8_E4M3"
-std::optional<Dtype> dtype_of(std::string_view name);      // nothing for an unknown name
-int dtype_bits(Dtype dtype);                               // of one element; 4 and 6 exist
+std::string_view dtype_name(Dtype dtype);              // as in the header: "BF16", "BOOL", "F8_E4M3"
+std::optional<Dtype> dtype_of(std::string_view name);  // nothing for an unknown name
+int dtype_bits(Dtype dtype);                           // of one element; 4 and 6 exist
 
 struct TensorEntry {
   std::string name;
@@ -35,7 +55,8 @@ struct SafetensorsFile {
   Path path;
   std::vector<TensorEntry> tensors;  // in the order of their data
   std::map<std::string, std::string> metadata;
-  std::shared_ptr<const MappedFile> map;  // keeps `bytes` alive; ask map->damage() after copying (null for parse_safetensors)
+  std::shared_ptr<const MappedFile>
+      map;  // keeps `bytes` alive; ask map->damage() after copying (null for parse_safetensors)
   const TensorEntry* find(std::string_view name) const;
 };
 
@@ -46,7 +67,8 @@ Result<SafetensorsFile> open_safetensors(const Path& path);
 // The same of bytes in memory; `path` only for messages. Pure: this is what fuzzers call.
 Result<SafetensorsFile> parse_safetensors(Bytes bytes, const Path& path);
 
-// The error of a file that is not safetensors, from its name and first bytes: a pickle, a pointer, a web page; else nothing.
+// The error of a file that is not safetensors, from its name and first bytes: a pickle, a pointer, a web page; else
+// nothing.
 std::optional<Error> foreign_file(const Path& path, Bytes start, uint64_t size);
 
 // ---- writing ----
@@ -55,7 +77,7 @@ struct TensorSource {
   std::string name;
   Dtype dtype = Dtype::f32;
   std::vector<int64_t> shape;
-  Bytes bytes;                                      // the data, or where it is not in memory yet:
+  Bytes bytes;                                        // the data, or where it is not in memory yet:
   std::function<void(const ByteSink&)> produce = {};  // hands exactly the tensor's bytes to the sink, in pieces
 };
 using SafetensorsMetadata = std::map<std::string, std::string>;
