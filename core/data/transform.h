@@ -1,8 +1,7 @@
 // Pixels → what a model is trained on: resized so that it covers the target, cropped, perhaps mirrored, in −1…1.
 //
-// The resize is Pillow's, bit for bit: an antialiased separable filter in fixed point, horizontal pass first. The
-// geometry of a sample is decided once, as a pure function, and then applied to every image of the sample, so a pair
-// stays a pair.
+// The resize is Pillow's, bit for bit: an antialiased separable filter in fixed point. The geometry of a sample is
+// decided once, as a pure function, and then applied to every image of the sample, so a pair stays a pair.
 #pragma once
 #include <cstdint>
 #include <vector>
