@@ -24,11 +24,11 @@ struct ComponentConfig {
 };
 
 struct ModelConfig {
-  std::string path;              // a diffusers folder, or org/name in the local hub cache
-  std::string vae;               // another folder for this part; empty: the model's own
-  std::string text_encoder;      // likewise
-  std::string variant;           // "fp16" reads *.fp16.safetensors
-  std::string dtype = "auto";    // of the frozen parts: auto (as the mixed precision), float32, bfloat16, float16
+  std::string path;            // a diffusers folder, or org/name in the local hub cache
+  std::string vae;             // another folder for this part; empty: the model's own
+  std::string text_encoder;    // likewise
+  std::string variant;         // "fp16" reads *.fp16.safetensors
+  std::string dtype = "auto";  // of the frozen parts: auto (as the mixed precision), float32, bfloat16, float16
   std::string quantization = "none";
 };
 
@@ -70,8 +70,8 @@ struct OptimizerConfig {
   double learning_rate = 1e-4;
   std::string lr_scheduler = "constant";  // lr_schedule.h knows the names
   int64_t lr_warmup_steps = 0;
-  double lr_num_cycles = 0;  // 0: the schedule's own (cosine 0.5, cosine_with_restarts 1)
-  double lr_power = 1.0;
+  int64_t lr_num_cycles = 1;  // of cosine_with_restarts
+  double lr_power = 1.0;      // of polynomial
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_weight_decay = 1e-2;
@@ -144,10 +144,13 @@ struct ConfigChange {
   std::string key, before, after;
 };
 struct ConfigDiff {
-  std::vector<ConfigChange> safe;    // how long, how often to log, save and validate: the weights of a step stay the same
+  std::vector<ConfigChange> safe;  // how long, how often to log, save and validate: the weights of a step stay the same
   std::vector<ConfigChange> unsafe;  // anything else
 };
 ConfigDiff diff_configs(const Config& before, const Config& after);
+
+// The samplers that validation and `generate` know by name.
+const std::vector<std::string>& sampler_names();
 
 // The JSON Schema of config.yaml, for editors.
 nlohmann::ordered_json json_schema();

@@ -1,0 +1,323 @@
+// The tables: a row per field, its sentence, its range. Long because it is a table.
+#include <algorithm>
+#include <type_traits>
+
+#include "core/config/knob.h"
+
+namespace t2i {
+namespace {
+
+using Json = nlohmann::json;
+using Ordered = nlohmann::ordered_json;
+
+template <class T>
+constexpr KnobType type_of() {
+  if constexpr (std::is_same_v<T, bool>) return KnobType::boolean;
+  if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, std::optional<int64_t>>) return KnobType::integer;
+  if constexpr (std::is_same_v<T, double>) return KnobType::number;
+  if constexpr (std::is_same_v<T, std::string>) return KnobType::text;
+  if constexpr (std::is_same_v<T, std::vector<std::string>>) return KnobType::list;
+  if constexpr (std::is_same_v<T, std::map<std::string, std::string>>) return KnobType::map;
+  if constexpr (std::is_same_v<T, ComponentConfig>) return KnobType::component;
+}
+
+template <class T>
+Ordered to_value(const T& field) {
+  if constexpr (std::is_same_v<T, std::optional<int64_t>>) {
+    return field ? Ordered(*field) : Ordered();
+  } else if constexpr (std::is_same_v<T, ComponentConfig>) {
+    if (field.options.empty()) return field.name.empty() ? Ordered() : Ordered(field.name);
+    Ordered out;
+    out["name"] = field.name.empty() ? Ordered() : Ordered(field.name);
+    for (const auto& [key, value] : field.options.items()) out[key] = value;
+    return out;
+  } else {
+    return field;
+  }
+}
+
+template <class T>
+void from_value(const Json& value, T& field) {
+  if constexpr (std::is_same_v<T, std::optional<int64_t>>) {
+    field = value.is_null() ? std::nullopt : std::optional(value.get<int64_t>());
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    field = value.is_null() ? "" : value.get<std::string>();
+  } else if constexpr (std::is_same_v<T, ComponentConfig>) {
+    field = {};
+    if (value.is_string()) field.name = value.get<std::string>();
+    if (!value.is_object()) return;
+    field.options = value;
+    field.options.erase("name");
+    if (auto name = value.find("name"); name != value.end() && name->is_string()) field.name = name->get<std::string>();
+  } else {
+    field = value.get<T>();
+  }
+}
+
+// `reach` finds the field in a Config; it is used for reading and for writing.
+template <class T, class Reach>
+Knob make(std::string key, Reach reach, std::string doc) {
+  Knob knob;
+  knob.key = std::move(key);
+  knob.type = type_of<T>();
+  knob.nullable = std::is_same_v<T, std::optional<int64_t>> || std::is_same_v<T, ComponentConfig>;
+  knob.doc = std::move(doc);
+  knob.read = [reach](const Config& config) { return to_value<T>(reach(const_cast<Config&>(config))); };
+  knob.write = [reach](Config& config, const Json& value) { from_value<T>(value, reach(config)); };
+  return knob;
+}
+
+template <class T>
+Knob top(const char* name, T Config::*field, const char* doc) {
+  return make<T>(
+      name, [field](Config& config) -> T& { return config.*field; }, doc);
+}
+
+template <class Section>
+struct Table {
+  std::string section;
+  Section Config::*in_config;
+  template <class T>
+  Knob operator()(const char* name, T Section::*field, const char* doc) const {
+    auto reach = [in = in_config, field](Config& config) -> T& { return config.*in.*field; };
+    return make<T>(section + "." + name, reach, doc);
+  }
+};
+
+constexpr double max_pixels_limit = 1e10, any_count = 1e12;
+const std::vector<std::string> dtypes = {"float32", "bfloat16", "float16"};
+
+std::vector<Knob> component_knobs() {
+  return {
+      top("plugin", &Config::plugin,
+          "The model family's plugin; null reads it from the model folder's model_index.json.")
+          .or_null(),
+      top("task", &Config::task,
+          "What the model is taught to follow: a name, or a map with name and the task's options."),
+      top("loss", &Config::loss, "The training objective: a name, or a map with name and the loss's options."),
+  };
+}
+
+std::vector<Knob> model_knobs() {
+  Table<ModelConfig> model{"model", &Config::model};
+  using M = ModelConfig;
+  return {
+      model("path", &M::path, "The model to start from: a diffusers folder, or org/name in the local hub cache.")
+          .or_null()
+          .such_as("weights/my-model"),
+      model("vae", &M::vae, "Take the image encoder and decoder from this folder instead.").or_null(),
+      model("text_encoder", &M::text_encoder, "Take the text encoder from this folder instead.").or_null(),
+      model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")
+          .or_null(),
+      model("dtype", &M::dtype, "How the parts that are not trained are held; auto follows train.mixed_precision.")
+          .one_of({"auto", "float32", "bfloat16", "float16"}),
+      model("quantization", &M::quantization, "How the frozen weights are packed.").one_of({"none"}),
+  };
+}
+
+std::vector<Knob> data_knobs() {
+  Table<DataConfig> data{"data", &Config::data};
+  using D = DataConfig;
+  return {
+      data("path", &D::path, "The training data: a folder of images with captions, or with a metadata.jsonl.")
+          .or_null()
+          .such_as("my_data"),
+      data("resolution", &D::resolution,
+           "Width and height of a training image in pixels; null is what the model was made for.")
+          .at_least(8)
+          .at_most(8192),
+      data("columns", &D::columns,
+           "The data's own names for what the task reads, as input_image: before; a name left out is itself."),
+      data("center_crop", &D::center_crop, "Crop the middle instead of a random place."),
+      data("random_flip", &D::random_flip, "Mirror half of the samples, all images of a sample alike."),
+      data("num_workers", &D::num_workers,
+           "Threads that read and decode images; their number never changes what is trained.")
+          .at_least(0)
+          .at_most(256)
+          .safe(),
+      data("on_error", &D::on_error, "At a sample that cannot be read: stop the run, or skip the sample.")
+          .one_of({"stop", "skip"}),
+      data("on_mismatch", &D::on_mismatch,
+           "When the images of one sample differ in size: report it, or resize them alike.")
+          .one_of({"error", "resize"}),
+      data("caption_missing", &D::caption_missing,
+           "At an image without caption: report it, train on the empty text, or use the file's name.")
+          .one_of({"error", "empty", "filename"}),
+      data("max_pixels", &D::max_pixels,
+           "An image with more pixels than this is refused before memory is taken for it.")
+          .at_least(64)
+          .at_most(max_pixels_limit)
+          .safe(),
+      data("allow_outside", &D::allow_outside, "Let file names in the metadata lead out of the data folder.").safe(),
+  };
+}
+
+std::vector<Knob> train_knobs() {
+  Table<TrainConfig> train{"train", &Config::train};
+  using T = TrainConfig;
+  return {
+      train("max_train_steps", &T::max_train_steps, "Optimizer steps in all; null counts them from num_train_epochs.")
+          .at_least(0)
+          .at_most(any_count)
+          .safe(),
+      train("num_train_epochs", &T::num_train_epochs, "Passes over the data, when max_train_steps is null.")
+          .at_least(1)
+          .at_most(1e9)
+          .safe(),
+      train("train_batch_size", &T::train_batch_size, "Samples of one forward pass on one process.")
+          .at_least(1)
+          .at_most(65536),
+      train("gradient_accumulation_steps", &T::gradient_accumulation_steps,
+            "Forward passes whose gradients make one optimizer step.")
+          .at_least(1)
+          .at_most(65536),
+      train("mixed_precision", &T::mixed_precision, "What the network computes in; no and fp32 are the same.")
+          .one_of({"no", "fp32", "fp16", "bf16"}),
+      train("gradient_checkpointing", &T::gradient_checkpointing,
+            "Compute activations again in the backward pass instead of keeping them: less memory, more time."),
+      train("max_grad_norm", &T::max_grad_norm, "Gradients with a larger norm are scaled down to it; 0 leaves them.")
+          .at_least(0),
+      train("seed", &T::seed, "All randomness follows from this number.").at_least(0).at_most(9007199254740991.0),
+      train("use_ema", &T::use_ema, "Keep a moving average of the weights and write that as the result."),
+      train("ema_decay", &T::ema_decay, "How much of the average stays at each step.").at_least(0).below(1),
+      train("device", &T::device, "Where to train; auto takes a GPU when there is one.")
+          .one_of({"auto", "cpu", "cuda"}),
+      train("num_threads", &T::num_threads, "Threads of the CPU's arithmetic; 0 takes every core.")
+          .at_least(0)
+          .at_most(4096),
+      train("dtype", &T::dtype, "How the trained weights are stored.").one_of(dtypes),
+      train("log_every_steps", &T::log_every_steps,
+            "Metrics are fetched from the device and written every so many steps.")
+          .at_least(1)
+          .at_most(any_count)
+          .safe(),
+      train("max_nan_skips", &T::max_nan_skips,
+            "Steps whose loss is not a number that may be left out before the run stops.")
+          .at_least(0)
+          .at_most(any_count)
+          .safe(),
+      train("parameters", &T::parameters,
+            "Train only parameters whose names match one of these patterns (* stands for any text); empty trains all."),
+  };
+}
+
+std::vector<Knob> optimizer_knobs() {
+  Table<OptimizerConfig> optimizer{"optimizer", &Config::optimizer};
+  using O = OptimizerConfig;
+  return {
+      optimizer("name", &O::name, "The optimizer.").one_of({"adamw"}),
+      optimizer("learning_rate", &O::learning_rate, "The highest learning rate of the schedule.")
+          .at_least(0)
+          .at_most(1000),
+      optimizer("lr_scheduler", &O::lr_scheduler, "How the learning rate moves over the run.")
+          .one_of({"constant", "linear", "cosine", "polynomial", "cosine_with_restarts", "constant_with_warmup"}),
+      optimizer("lr_warmup_steps", &O::lr_warmup_steps,
+                "Steps over which the learning rate climbs from 0; the schedule constant has no warm-up.")
+          .at_least(0)
+          .at_most(any_count),
+      optimizer("lr_num_cycles", &O::lr_num_cycles, "Restarts of cosine_with_restarts.").at_least(1).at_most(1e6),
+      optimizer("lr_power", &O::lr_power, "Exponent of polynomial.").above(0).at_most(100),
+      optimizer("adam_beta1", &O::adam_beta1, "Decay of the mean of the gradients.").at_least(0).below(1),
+      optimizer("adam_beta2", &O::adam_beta2, "Decay of the mean of the squared gradients.").at_least(0).below(1),
+      optimizer("adam_weight_decay", &O::adam_weight_decay,
+                "Share of the weights that a step takes away, times the learning rate.")
+          .at_least(0)
+          .at_most(1000),
+      optimizer("adam_epsilon", &O::adam_epsilon, "Added to the denominator of an update.").above(0).at_most(1),
+  };
+}
+
+std::vector<Knob> checkpoint_knobs() {
+  Table<CheckpointConfig> checkpoint{"checkpoint", &Config::checkpoint};
+  using C = CheckpointConfig;
+  return {
+      checkpoint("every_steps", &C::every_steps,
+                 "Save the state every so many steps; 0 saves only when the run ends or is stopped.")
+          .at_least(0)
+          .at_most(any_count)
+          .safe(),
+      checkpoint("keep", &C::keep, "So many of the newest checkpoints stay on disk.").at_least(1).at_most(1e6).safe(),
+  };
+}
+
+std::vector<Knob> validation_knobs() {
+  Table<ValidationConfig> validation{"validation", &Config::validation};
+  using V = ValidationConfig;
+  return {
+      validation("every_steps", &V::every_steps,
+                 "Draw the validation images every so many steps, at step 0 too; 0 draws none.")
+          .at_least(0)
+          .at_most(any_count)
+          .safe(),
+      validation("prompts", &V::prompts, "What to draw.").safe().such_as("[a red square]"),
+      validation("images", &V::images, "Input images, one per prompt or one for all, where the task reads one.")
+          .safe()
+          .such_as("[photo.png]"),
+      validation("steps", &V::steps, "Sampling steps of a validation image.").at_least(1).at_most(10000).safe(),
+      validation("guidance_scale", &V::guidance_scale, "How strongly the prompt guides; 1 is no guidance.")
+          .at_least(0)
+          .at_most(1000)
+          .safe(),
+      validation("image_guidance_scale", &V::image_guidance_scale,
+                 "How strongly the input image guides, where the task reads one.")
+          .at_least(0)
+          .at_most(1000)
+          .safe(),
+      validation("negative_prompt", &V::negative_prompt, "What to steer away from.").safe(),
+      validation("seed", &V::seed, "The same initial noise at every validation.")
+          .at_least(0)
+          .at_most(9007199254740991.0)
+          .safe(),
+      validation("num_images", &V::num_images, "Images per prompt.").at_least(1).at_most(1000).safe(),
+      validation("sampler", &V::sampler, "The sampler; null is the model folder's own.")
+          .or_null()
+          .one_of(sampler_names())
+          .safe(),
+  };
+}
+
+std::vector<Knob> output_knobs() {
+  return {
+      top("output", &Config::output, "The run's folder; a run that was interrupted goes on from what is there.")
+          .or_null()
+          .such_as("runs/first")
+          .safe(),
+      top("report_to", &Config::report_to, "Besides metrics.jsonl, write metrics for these.")
+          .one_of({"tensorboard"})
+          .safe(),
+  };
+}
+
+}  // namespace
+
+const std::vector<Knob>& knobs() {
+  static const std::vector<Knob> all = [] {
+    std::vector<Knob> out;
+    for (auto* table : {component_knobs, model_knobs, data_knobs, train_knobs, optimizer_knobs, checkpoint_knobs,
+                        validation_knobs, output_knobs})
+      for (Knob& knob : table()) out.push_back(std::move(knob));
+    return out;
+  }();
+  return all;
+}
+
+const std::vector<KnobSection>& knob_sections() {
+  static const std::vector<KnobSection> all = {
+      {"", "which plugin, task and loss"},
+      {"model", "the weights to start from"},
+      {"data", "the images and texts to learn from"},
+      {"train", "how long, how much at once, in which precision"},
+      {"optimizer", "a name, or a map with name and these"},
+      {"checkpoint", "saved states"},
+      {"validation", "images drawn while training"},
+  };
+  return all;
+}
+
+const std::vector<KnobSection>& unavailable_keys() {
+  static const std::vector<KnobSection> all = {
+      {"lora", "Low-rank adapters are not in this build; it trains the full weights"}};
+  return all;
+}
+
+}  // namespace t2i

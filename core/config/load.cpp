@@ -1,0 +1,303 @@
+// From YAML and settings to a checked Config. Nothing stops at the first problem.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "core/config/config.h"
+#include "core/config/convert.h"
+#include "core/config/knob.h"
+#include "core/config/yaml_tree.h"
+
+namespace t2i {
+namespace {
+
+constexpr size_t file_limit_bytes = 4 << 20;
+
+struct Loader {
+  Config config;
+  std::vector<Error> errors;
+  std::string name;    // the file, for positions
+  std::string origin;  // of a setting; replaces the position in the file
+
+  std::string at(int line, int column) const {
+    return origin.empty() ? fmt::format("{}:{}:{}", name, line, column) : origin;
+  }
+
+  void note(std::string where, std::string what, std::string why, std::string todo, std::string id) {
+    errors.push_back({std::move(where), std::move(what), std::move(why), std::move(todo), std::move(id), Exit::config});
+  }
+};
+
+bool is_section(const std::string& key) {
+  const auto& all = knob_sections();
+  return !key.empty() && std::any_of(all.begin(), all.end(), [&](const KnobSection& s) { return s.name == key; });
+}
+
+// A key that nobody knows: the same leaf elsewhere is likelier meant than a similar name here.
+void unknown_key(Loader& load, const std::string& key, const std::string& where) {
+  for (const KnobSection& missing : unavailable_keys())
+    if (key == missing.name || section_of(key) == missing.name)
+      return load.note(where, fmt::format("'{}' is not available", key), missing.doc,
+                       fmt::format("remove '{}'", missing.name), "E1009");
+  std::string leaf = leaf_of(key), section = section_of(key);
+  std::vector<std::string> all, leaves, sections;
+  for (const KnobSection& s : knob_sections())
+    if (!s.name.empty()) sections.push_back(s.name);
+  std::optional<std::string> hint;
+  for (const Knob& knob : knobs()) {
+    all.push_back(knob.key);
+    leaves.push_back(leaf_of(knob.key));
+    if (section_of(knob.key).empty()) sections.push_back(knob.key);
+    if (!hint && leaf_of(knob.key) == leaf) hint = knob.key;
+  }
+  if (find_knob(key))
+    return load.note(where, fmt::format("'{}' is written with a dot", key), "Dots are for --set",
+                     fmt::format("write {}: {{{}: …}}", section, leaf), "E1001");
+  if (!hint && is_section(section)) {
+    std::vector<std::string> here;
+    for (const std::string& k : all)
+      if (section_of(k) == section) here.push_back(leaf_of(k));
+    if (auto near = nearest(leaf, here)) hint = section + "." + *near;
+  }
+  if (!hint && section.empty()) hint = nearest(leaf, sections);
+  if (!hint && !section.empty() && !is_section(section))
+    if (auto near = nearest(section, sections)) hint = find_knob(*near + "." + leaf) ? *near + "." + leaf : *near;
+  if (!hint)
+    if (auto near = nearest(leaf, leaves))
+      hint = all[static_cast<size_t>(std::find(leaves.begin(), leaves.end(), *near) - leaves.begin())];
+  if (hint)
+    load.note(where, fmt::format("unknown key '{}'", key), fmt::format("Did you mean '{}'?", *hint), "", "E1001");
+  else
+    load.note(where, fmt::format("unknown key '{}'", key), "", "remove it; 't2i run --help' lists every key", "E1001");
+}
+
+void assign(Loader& load, const Knob& knob, const YamlNode& node) {
+  std::string where = load.at(node.line, node.column);
+  load.config.positions[knob.key] = where;
+  Converted converted = convert(node, knob);
+  if (!converted.problem.empty())
+    return load.note(where, fmt::format("{} = {} {}", knob.key, yaml_shown(node), converted.problem), converted.expects,
+                     "", "E1003");
+  knob.write(load.config, converted.value);
+}
+
+ComponentConfig& component(Config& config, const std::string& key) { return key == "task" ? config.task : config.loss; }
+
+// Another component's options mean nothing to this one.
+void choose(Loader& load, const std::string& key, const std::string& name) {
+  ComponentConfig& chosen = component(load.config, key);
+  if (chosen.name != name && !chosen.name.empty()) {
+    chosen.options = nlohmann::json::object();
+    std::erase_if(load.config.positions, [&](const auto& p) { return p.first.rfind(key + ".", 0) == 0; });
+  }
+  chosen.name = name;
+}
+
+void assign_option(Loader& load, const std::string& key, const std::string& option, const YamlNode& node) {
+  std::string where = load.at(node.line, node.column);
+  load.config.positions[key + "." + option] = where;
+  Converted converted = convert_free(node);
+  if (!converted.problem.empty())
+    return load.note(where, fmt::format("{}.{} = {} {}", key, option, yaml_shown(node), converted.problem), "", "",
+                     "E1003");
+  component(load.config, key).options[option] = converted.value;
+}
+
+void assign_name(Loader& load, const Knob& knob, const YamlNode& node) {
+  std::string where = load.at(node.line, node.column);
+  bool text = node.kind == YamlNode::scalar && !node.text.empty();
+  if (!text && node.kind != YamlNode::null)
+    return load.note(where, fmt::format("{} = {} is not a name", knob.key, yaml_shown(node)),
+                     "Expected " + knob_expects(knob), "", "E1003");
+  load.config.positions[knob.key] = where;
+  choose(load, knob.key, node.text);
+}
+
+// task: name, or task: {name: …, option: …}
+void assign_component(Loader& load, const Knob& knob, const YamlNode& node) {
+  if (node.kind != YamlNode::map) return assign_name(load, knob, node);
+  for (const YamlNode::Entry& entry : node.entries)
+    if (entry.key == "name") assign_name(load, knob, entry.value);
+  for (const YamlNode::Entry& entry : node.entries)
+    if (entry.key != "name") assign_option(load, knob.key, entry.key, entry.value);
+}
+
+void assign_top(Loader& load, const std::string& key, const YamlNode& node, const std::string& key_where) {
+  if (const Knob* knob = find_knob(key); knob && section_of(key).empty()) {
+    if (knob->type == KnobType::component) assign_component(load, *knob, node);
+    else assign(load, *knob, node);
+    return;
+  }
+  for (const KnobSection& missing : unavailable_keys())
+    if (key == missing.name && node.kind == YamlNode::null) return;
+  if (!is_section(key)) return unknown_key(load, key, key_where);
+  if (node.kind == YamlNode::null) return;  // a heading with nothing under it
+  const Knob* named = find_knob(key + ".name");
+  if (node.kind == YamlNode::scalar && named) return assign(load, *named, node);
+  if (node.kind != YamlNode::map)
+    return load.note(load.at(node.line, node.column), fmt::format("{} = {} is not a map", key, yaml_shown(node)),
+                     fmt::format("Expected {}: {{key: value}}", key), "", "E1003");
+  for (const YamlNode::Entry& entry : node.entries) {
+    std::string full = key + "." + entry.key;
+    if (const Knob* knob = find_knob(full)) assign(load, *knob, entry.value);
+    else unknown_key(load, full, load.at(entry.line, entry.column));
+  }
+}
+
+YamlNode plain_text(const std::string& text) {
+  YamlNode node;
+  node.kind = YamlNode::scalar, node.text = text, node.line = node.column = 1;
+  return node;
+}
+
+// A value on the command line is YAML, but a text may be given as it is: --set output=runs/a:b, prompts with a colon.
+std::optional<YamlNode> setting_value(Loader& load, const Setting& setting, const Knob* knob) {
+  const std::string& text = setting.value;
+  bool wants_text =
+      knob && (knob->type == KnobType::text || knob->type == KnobType::choice || knob->type == KnobType::list);
+  bool bracket = !text.empty() && (text[0] == '[' || text[0] == '"' || text[0] == '\'');
+  bool null = text == "null" || text == "~";
+  if (wants_text && !bracket && !null) {
+    if (std::vector<Error> problems = text_problems(text, "value"); !problems.empty()) {
+      problems[0].where = setting.origin;
+      load.errors.push_back(std::move(problems[0]));
+      return std::nullopt;
+    }
+    YamlNode node = plain_text(text);
+    if (knob->nullable && text.empty()) node.kind = YamlNode::null;
+    return node;
+  }
+  YamlText parsed = parse_yaml(text, "value");
+  for (Error& error : parsed.errors) {
+    error.where = setting.origin;
+    load.errors.push_back(std::move(error));
+  }
+  if (!parsed.errors.empty()) return std::nullopt;
+  return parsed.root;
+}
+
+void apply(Loader& load, const Setting& setting) {
+  load.origin = setting.origin;
+  std::string section = section_of(setting.key), leaf = leaf_of(setting.key);
+  const Knob* knob = find_knob(setting.key);
+  std::optional<YamlNode> value = setting_value(load, setting, knob);
+  if (!value) return;
+  if (knob && !section.empty()) return assign(load, *knob, *value);
+  if (section.empty()) return assign_top(load, setting.key, *value, setting.origin);
+  if (const Knob* owner = find_knob(section); owner && owner->type == KnobType::component) {
+    if (leaf == "name") return assign_name(load, *owner, *value);
+    return assign_option(load, section, leaf, *value);
+  }
+  // One entry of a map: data.columns.input_image
+  size_t last = setting.key.rfind('.');
+  const Knob* map = find_knob(setting.key.substr(0, last));
+  if (map && map->type == KnobType::map) {
+    if (value->kind != YamlNode::scalar)
+      return load.note(setting.origin, fmt::format("{} = {} is not a name", setting.key, yaml_shown(*value)),
+                       "Expected a name", "", "E1003");
+    nlohmann::json entries = map->read(load.config);
+    entries[setting.key.substr(last + 1)] = value->text;
+    map->write(load.config, entries);
+    load.config.positions[map->key] = setting.origin;
+    return;
+  }
+  unknown_key(load, setting.key, setting.origin);
+}
+
+// What no single knob can see.
+void check_together(Loader& load) {
+  const Config& c = load.config;
+  auto where = [&](const char* key) {
+    auto found = c.positions.find(key);
+    return found == c.positions.end() ? std::string(key) : found->second;
+  };
+  size_t images = c.validation.images.size(), prompts = c.validation.prompts.size();
+  if (images > 1 && images != prompts)
+    load.note(where("validation.images"),
+              fmt::format("validation.images has {} entries, validation.prompts {}", images, prompts), "",
+              "give one image per prompt, or one for all", "E1011");
+}
+
+Result<std::string> read_small_file(const std::string& path) {
+  auto problem = [&](std::string what, std::string todo, Exit exit) {
+    return Error{path, std::move(what), "", std::move(todo), "E1010", exit};
+  };
+  int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) {
+    if (errno == ENOENT)
+      return problem("there is no such file", "check the path, or leave it out and use --set", Exit::missing);
+    return problem(fmt::format("cannot be opened: {}", std::strerror(errno)), "check the permissions", Exit::io);
+  }
+  struct Close {
+    int file;
+    ~Close() { close(file); }
+  } closer{file};
+  struct stat info {};
+  if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode))
+    return problem("is not a file", "name the YAML file itself", Exit::missing);
+  std::string text;
+  char part[65536];
+  for (;;) {
+    ssize_t got = read(file, part, sizeof part);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return problem(fmt::format("cannot be read: {}", std::strerror(errno)), "check the disk", Exit::io);
+    if (got == 0) return text;
+    text.append(part, static_cast<size_t>(got));
+    if (text.size() > file_limit_bytes)
+      return problem("is larger than 4 MiB, which no configuration is", "name the YAML file", Exit::config);
+  }
+}
+
+}  // namespace
+
+Result<Setting> parse_setting(const std::string& text) {
+  size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    return Error{"--set " + text, "there is no '=' in it", "", "write --set train.seed=7", "E1008", Exit::usage};
+  std::string key = text.substr(0, equals);
+  return Setting{key, text.substr(equals + 1), "--set " + key};
+}
+
+Config load_config_text(const std::string& text, const std::string& name, const std::vector<Setting>& settings) {
+  Loader load;
+  load.name = name;
+  YamlText parsed = parse_yaml(text, name);
+  load.errors = std::move(parsed.errors);
+  if (parsed.root.kind == YamlNode::map) {
+    for (const YamlNode::Entry& entry : parsed.root.entries)
+      assign_top(load, entry.key, entry.value, load.at(entry.line, entry.column));
+  } else if (parsed.root.kind != YamlNode::null) {
+    load.note(load.at(parsed.root.line, parsed.root.column),
+              fmt::format("the file holds {} instead of keys", yaml_shown(parsed.root)), "",
+              "write key: value lines; 't2i run --help' lists the keys", "E1003");
+  }
+  for (const Setting& setting : settings) apply(load, setting);
+  check_together(load);
+  if (!load.errors.empty()) throw Failure(std::move(load.errors));
+  return std::move(load.config);
+}
+
+Config load_config(const std::optional<std::string>& yaml_path, const std::vector<Setting>& settings) {
+  if (!yaml_path) return load_config_text("", "", settings);
+  return load_config_text(read_small_file(*yaml_path).take(), *yaml_path, settings);
+}
+
+std::vector<Error> missing_for_run(const Config& config) {
+  std::vector<Error> out;
+  auto need = [&](const std::string& value, const char* key, const char* option, const char* what) {
+    if (value.empty())
+      out.push_back({key, fmt::format("{} is not set", what), "", fmt::format("give {} or --set {}=…", option, key),
+                     "E1007", Exit::config});
+  };
+  need(config.model.path, "model.path", "--model DIR", "the model to start from");
+  need(config.data.path, "data.path", "--data DIR", "the training data");
+  need(config.output, "output", "--output DIR", "the run's folder");
+  return out;
+}
+
+}  // namespace t2i
