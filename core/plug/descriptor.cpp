@@ -12,7 +12,8 @@ namespace {
 bool well_formed(const char* id) {
   std::string_view text = id;
   return !text.empty() && text.size() <= 100 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
   });
 }
 
@@ -24,22 +25,26 @@ struct Required {
 std::vector<Required> required_functions(const std::string& kind, const void* impl) {
   if (kind == "model") {
     auto* m = static_cast<const t2i_model*>(impl);
-    return {{"create", T2I_HAS(m, create)}, {"destroy", T2I_HAS(m, destroy)}, {"describe", T2I_HAS(m, describe)},
-            {"build", T2I_HAS(m, build)}, {"forward", T2I_HAS(m, forward)}};
+    return {{"create", T2I_HAS(m, create)},
+            {"destroy", T2I_HAS(m, destroy)},
+            {"describe", T2I_HAS(m, describe)},
+            {"build", T2I_HAS(m, build)},
+            {"forward", T2I_HAS(m, forward)}};
   }
   if (kind == "task") {
     auto* t = static_cast<const t2i_task*>(impl);
-    return {{"create", T2I_HAS(t, create)}, {"destroy", T2I_HAS(t, destroy)}, {"describe", T2I_HAS(t, describe)},
-            {"apply", T2I_HAS(t, apply)}, {"branches", T2I_HAS(t, branches)}, {"branch", T2I_HAS(t, branch)},
+    return {{"create", T2I_HAS(t, create)},  {"destroy", T2I_HAS(t, destroy)},   {"describe", T2I_HAS(t, describe)},
+            {"apply", T2I_HAS(t, apply)},    {"branches", T2I_HAS(t, branches)}, {"branch", T2I_HAS(t, branch)},
             {"combine", T2I_HAS(t, combine)}};
   }
   auto* l = static_cast<const t2i_loss*>(impl);
   return {{"create", T2I_HAS(l, create)}, {"destroy", T2I_HAS(l, destroy)}, {"describe", T2I_HAS(l, describe)},
-          {"draw", T2I_HAS(l, draw)}, {"prepare", T2I_HAS(l, prepare)}, {"compute", T2I_HAS(l, compute)}};
+          {"draw", T2I_HAS(l, draw)},     {"prepare", T2I_HAS(l, prepare)}, {"compute", T2I_HAS(l, compute)}};
 }
 
 void check_component(const t2i_component& c, std::set<std::string>& names, std::vector<std::string>& problems) {
-  if (!T2I_HAS(&c, kind) || !T2I_HAS(&c, id) || !T2I_HAS(&c, doc) || !T2I_HAS(&c, config_schema) || !T2I_HAS(&c, impl)) {
+  if (!T2I_HAS(&c, kind) || !T2I_HAS(&c, id) || !T2I_HAS(&c, doc) || !T2I_HAS(&c, config_schema) ||
+      !T2I_HAS(&c, impl)) {
     problems.push_back("a component has no kind, id, doc, config_schema or impl");
     return;
   }
@@ -65,15 +70,16 @@ std::vector<std::string> descriptor_problems(const t2i_plugin& plugin, const Plu
             std::to_string(offsetof(t2i_plugin, start) + sizeof plugin.start) + " are the least"};
   std::vector<std::string> problems;
   if (plugin.abi_major != tag.abi_major || plugin.abi_minor != tag.abi_minor)
-    problems.push_back("its descriptor says interface " + std::to_string(plugin.abi_major) + "." + std::to_string(plugin.abi_minor) +
-                       ", its tag " + std::to_string(tag.abi_major) + "." + std::to_string(tag.abi_minor));
+    problems.push_back("its descriptor says interface " + std::to_string(plugin.abi_major) + "." +
+                       std::to_string(plugin.abi_minor) + ", its tag " + std::to_string(tag.abi_major) + "." +
+                       std::to_string(tag.abi_minor));
   if (!T2I_HAS(p, id) || tag.id != plugin.id)
-    problems.push_back("its descriptor says id '" + std::string(plugin.id ? plugin.id : "") + "', its tag '" + tag.id + "'");
-  else if (!well_formed(plugin.id))
-    problems.push_back("its id has other than letters, digits, '.', '_' and '-'");
+    problems.push_back("its descriptor says id '" + std::string(plugin.id ? plugin.id : "") + "', its tag '" + tag.id +
+                       "'");
+  else if (!well_formed(plugin.id)) problems.push_back("its id has other than letters, digits, '.', '_' and '-'");
   if (tag.torch != (plugin.needs_torch ? plugin.needs_torch : "any"))
-    problems.push_back("its descriptor says LibTorch " + std::string(plugin.needs_torch ? plugin.needs_torch : "any") + ", its tag " +
-                       tag.torch);
+    problems.push_back("its descriptor says LibTorch " + std::string(plugin.needs_torch ? plugin.needs_torch : "any") +
+                       ", its tag " + tag.torch);
   if (!T2I_HAS(p, version) || !*plugin.version) problems.push_back("it names no version");
   if (!T2I_HAS(p, license) || !*plugin.license) problems.push_back("it names no licence");
   if (!T2I_HAS(p, start)) problems.push_back("it lacks the function start()");

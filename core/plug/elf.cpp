@@ -12,7 +12,8 @@
 namespace t2i {
 namespace {
 
-constexpr uint64_t max_sections = 4096, max_symbols = 1u << 20, max_names_bytes = 64u << 20, max_needed = 1024, max_name = 4096;
+constexpr uint64_t max_sections = 4096, max_symbols = 1u << 20, max_names_bytes = 64u << 20, max_needed = 1024,
+                   max_name = 4096;
 #if defined(__x86_64__)
 constexpr uint16_t this_machine = EM_X86_64;
 #elif defined(__aarch64__)
@@ -20,7 +21,8 @@ constexpr uint16_t this_machine = EM_AARCH64;
 #endif
 
 Error bad(const std::string& where, const std::string& what) {
-  return {where, what, "", "Give a shared library built for this machine, by t2i_add_plugin().", "E2053", Exit::bad_data};
+  return {where,   what,          "", "Give a shared library built for this machine, by t2i_add_plugin().",
+          "E2053", Exit::bad_data};
 }
 
 // A plain struct from the file, only if all of it lies inside.
@@ -48,9 +50,10 @@ Result<ElfFile> parse_elf(std::string where, uint64_t size, ElfBytes read) {
   Elf64_Ehdr header;
   if (!get(elf, 0, header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
     return bad(elf.where, "this is not a shared library (no ELF header)");
-  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != this_machine)
-    return bad(elf.where, "this library was built for another kind of machine (ELF machine " + std::to_string(header.e_machine) +
-                              ", this one is " + std::to_string(this_machine) + ")");
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB ||
+      header.e_machine != this_machine)
+    return bad(elf.where, "this library was built for another kind of machine (ELF machine " +
+                              std::to_string(header.e_machine) + ", this one is " + std::to_string(this_machine) + ")");
   if (header.e_type != ET_DYN) return bad(elf.where, "this ELF file is not a shared library");
   if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shnum == 0 || header.e_shnum > max_sections ||
       header.e_shstrndx >= header.e_shnum)
@@ -84,20 +87,22 @@ Result<ElfFile> open_elf(const std::filesystem::path& file) {
   if (fd < 0 || ::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
     std::string reason = fd < 0 ? std::generic_category().message(errno) : "not a file";
     if (fd >= 0) ::close(fd);
-    return Error{file.string(), "cannot be read: " + reason, "", "Check the path and its permissions.", "E2052", Exit::missing};
+    return Error{file.string(), "cannot be read: " + reason, "", "Check the path and its permissions.", "E2052",
+                 Exit::missing};
   }
   std::shared_ptr<int> owned(new int(fd), [](int* p) { ::close(*p), delete p; });
-  return parse_elf(file.string(), static_cast<uint64_t>(st.st_size), [owned](uint64_t offset, std::span<unsigned char> out) {
-    return ::pread(*owned, out.data(), out.size(), static_cast<off_t>(offset)) == static_cast<ssize_t>(out.size());
-  });
+  return parse_elf(
+      file.string(), static_cast<uint64_t>(st.st_size), [owned](uint64_t offset, std::span<unsigned char> out) {
+        return ::pread(*owned, out.data(), out.size(), static_cast<off_t>(offset)) == static_cast<ssize_t>(out.size());
+      });
 }
 
 Result<std::string> elf_section_bytes(const ElfFile& elf, const ElfSection& section, uint64_t limit_bytes) {
   if (section.type == SHT_NOBITS || section.offset > elf.size || elf.size - section.offset < section.size)
     return bad(elf.where, "the library is cut off: its section '" + section.name + "' lies outside the file");
   if (section.size > limit_bytes)
-    return bad(elf.where, "its section '" + section.name + "' has " + std::to_string(section.size) + " bytes, at most " +
-                              std::to_string(limit_bytes) + " are read");
+    return bad(elf.where, "its section '" + section.name + "' has " + std::to_string(section.size) +
+                              " bytes, at most " + std::to_string(limit_bytes) + " are read");
   std::string bytes(section.size, '\0');
   if (!elf.read(section.offset, {reinterpret_cast<unsigned char*>(bytes.data()), bytes.size()}))
     return bad(elf.where, "its section '" + section.name + "' cannot be read");

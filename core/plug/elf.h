@@ -31,7 +31,7 @@ struct ElfSymbol {
 };
 
 struct ElfFile {
-  std::string where;      // the file's name, for messages
+  std::string where;  // the file's name, for messages
   uint64_t size = 0;
   ElfBytes read;
   std::vector<ElfSection> sections;

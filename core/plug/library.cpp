@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A group that only its owner is in, as Debian and Ubuntu make one for each user: writable by it is writable by the owner.
+// A group that only its owner is in, as Debian and Ubuntu make one for each user: writable by it is writable by the
+// owner.
 bool private_group(gid_t group, uid_t owner) {
   const struct group* g = ::getgrgid(group);
   const struct passwd* p = ::getpwuid(owner);
@@ -36,8 +37,9 @@ std::optional<Error> permission_problem(const fs::path& path, const std::set<uid
     return Error{path.string(), what, "Whoever can write there could run code as you", todo, "E2057", Exit::failed};
   };
   if (!trusted.count(st.st_uid))
-    return problem(fmt::format("this belongs to user {}, not to you or root; plugins are not loaded from there", st.st_uid),
-                   fmt::format("chown {} '{}'", ::geteuid(), path.string()));
+    return problem(
+        fmt::format("this belongs to user {}, not to you or root; plugins are not loaded from there", st.st_uid),
+        fmt::format("chown {} '{}'", ::geteuid(), path.string()));
   if ((st.st_mode & S_IWOTH) || ((st.st_mode & S_IWGRP) && !private_group(st.st_gid, st.st_uid)))
     return problem("others than its owner may write to this; plugins are not loaded from there",
                    fmt::format("chmod go-w '{}'", path.string()));
@@ -52,23 +54,25 @@ Error refusal(const fs::path& file, std::string what, std::string todo, std::str
 std::optional<Error> tag_problem(const fs::path& file, const PluginTag& tag, const t2i_host& host) {
   if (tag.abi_major != host.abi_major || (tag.abi_major == 0 && tag.abi_minor != host.abi_minor))
     return refusal(file,
-                   fmt::format("plugin '{}' was built for plugin interface {}.{}; this core has {}.{}", tag.id, tag.abi_major,
-                               tag.abi_minor, host.abi_major, host.abi_minor),
+                   fmt::format("plugin '{}' was built for plugin interface {}.{}; this core has {}.{}", tag.id,
+                               tag.abi_major, tag.abi_minor, host.abi_major, host.abi_minor),
                    "Rebuild it with this t2i's SDK, or ask its author for a build.", "E2055");
   if (tag.torch != "any" && tag.torch != host.torch_version)
-    return refusal(file,
-                   fmt::format("plugin '{}' was built for torch {}; this core has {}", tag.id, tag.torch, host.torch_version),
-                   "Rebuild it, or ask its author for a stable-tier build.", "E2056");
+    return refusal(
+        file,
+        fmt::format("plugin '{}' was built for torch {}; this core has {}", tag.id, tag.torch, host.torch_version),
+        "Rebuild it, or ask its author for a stable-tier build.", "E2056");
   return std::nullopt;
 }
 
 Result<const t2i_plugin*> open_library(const fs::path& file) {
   try {
     // Never destroyed: what it holds is pointed to until the process ends.
-    auto* library = new boost::dll::shared_library(file, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+    auto* library =
+        new boost::dll::shared_library(file, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
     if (!library->has(T2I_ENTRY_NAME))
-      return refusal(file, "this library does not export " T2I_ENTRY_NAME, "Build it with T2I_PLUGIN(...) and t2i_add_plugin().",
-                     "E2058");
+      return refusal(file, "this library does not export " T2I_ENTRY_NAME,
+                     "Build it with T2I_PLUGIN(...) and t2i_add_plugin().", "E2058");
     return library->get<const t2i_plugin*()>(T2I_ENTRY_NAME)();
   } catch (const std::exception& e) {
     return refusal(file, "this library cannot be loaded: " + std::string(e.what()),
@@ -130,15 +134,16 @@ Result<LoadedPlugin> load_plugin(const fs::path& file, const t2i_host* host) {
   const t2i_plugin* plugin = *opened;
   if (!plugin) return refusal(real, T2I_ENTRY_NAME "() gave no descriptor", "Ask its author to repair it.", "E2059");
   if (auto problems = descriptor_problems(*plugin, *tag); !problems.empty()) {
-    bool function = std::any_of(problems.begin(), problems.end(), [](auto& p) { return p.find("lacks the function") != p.npos; });
+    bool function =
+        std::any_of(problems.begin(), problems.end(), [](auto& p) { return p.find("lacks the function") != p.npos; });
     return refusal(real, fmt::format("plugin '{}' is broken: {}", tag->id, fmt::join(problems, "; ")),
                    "Ask its author to repair it; `t2i plugins check` shows all.", function ? "E2060" : "E2059");
   }
   if (auto problem = start(real, *plugin, host)) return *problem;
   LoadedPlugin loaded{plugin, {}, real};
   for (auto c = plugin->components; *c; ++c)
-    loaded.components.push_back({(*c)->kind, (*c)->id, (*c)->doc, nlohmann::json::parse((*c)->config_schema), (*c)->impl, plugin->id,
-                                 plugin->version, real.string()});
+    loaded.components.push_back({(*c)->kind, (*c)->id, (*c)->doc, nlohmann::json::parse((*c)->config_schema),
+                                 (*c)->impl, plugin->id, plugin->version, real.string()});
   return loaded_plugins().emplace(real, std::move(loaded)).first->second;
 }
 

@@ -5,9 +5,8 @@
 // nodes and deleters point into them. All of this is for the main thread.
 //
 // Every refusal is one sentence that names the file: permissions (E2057), platform (E2053), tag (E2054), ABI (E2055),
-// LibTorch (E2056), loading (E2058), descriptor (E2059), a missing function (E2060), a name taken twice (E2061), start()
-// (E2062).
-// library.cpp loads, descriptor.cpp checks what was loaded, registry.cpp finds.
+// LibTorch (E2056), loading (E2058), descriptor (E2059), a missing function (E2060), a name taken twice (E2061),
+// start() (E2062). library.cpp loads, descriptor.cpp checks what was loaded, registry.cpp finds.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -39,8 +38,8 @@ std::vector<std::filesystem::path> plugin_search_path(const std::vector<std::str
 // The file this code is in: lib/libt2i_engine.so. Empty when that cannot be told.
 std::filesystem::path engine_library();
 
-// Why this library must not be loaded by this user, or nothing: the file and its folder must belong to root, to the user
-// or to the owner of the engine, and nobody else may write to them (E2057). Follows links first.
+// Why this library must not be loaded by this user, or nothing: the file and its folder must belong to root, to the
+// user or to the owner of the engine, and nobody else may write to them (E2057). Follows links first.
 std::optional<Error> plugin_permission_problem(const std::filesystem::path& file);
 
 // One loaded library. `plugin` and what it points to live as long as the process.
@@ -50,8 +49,8 @@ struct LoadedPlugin {
   std::filesystem::path path;  // real, absolute
 };
 
-// Permissions, tag, dlopen, descriptor, required functions; then start(host), once per process and file. A file that was
-// loaded before in this process is given again.
+// Permissions, tag, dlopen, descriptor, required functions; then start(host), once per process and file. A file that
+// was loaded before in this process is given again.
 Result<LoadedPlugin> load_plugin(const std::filesystem::path& file, const t2i_host* host);
 
 // What is wrong with a descriptor, each a sentence; empty when it is sound. `tag` is what its file said.
@@ -62,10 +61,10 @@ class Registry {
   // `search`: folders and libraries, first wins.
   Registry(std::vector<std::filesystem::path> search, const t2i_host* host);
 
-  // The component of that kind ("model", "task", "loss") and name; `id_or_path` may be a library's path ("./my.so"), which
-  // then gives its only component of the kind. A library named t2i-ID.so is asked first, then the others in search order.
-  // References stay valid as long as the registry.
-  // Failure: E2051 with the nearest name and all that are there, E2052 for a path, or why the library was refused.
+  // The component of that kind ("model", "task", "loss") and name; `id_or_path` may be a library's path ("./my.so"),
+  // which then gives its only component of the kind. A library named t2i-ID.so is asked first, then the others in
+  // search order. References stay valid as long as the registry. Failure: E2051 with the nearest name and all that are
+  // there, E2052 for a path, or why the library was refused.
   const Component& find(const std::string& kind, const std::string& id_or_path);
 
   // All components of all libraries, loading every one; sorted by kind and name.

@@ -26,10 +26,10 @@ std::vector<fs::path> plugin_search_path(const std::vector<std::string>& extra) 
   std::vector<Error> missing;
   for (const std::string& p : extra) {
     std::error_code ec;
-    if (fs::exists(p, ec))
-      places.emplace_back(p);
+    if (fs::exists(p, ec)) places.emplace_back(p);
     else
-      missing.push_back({p, "there is no such plugin library or folder", "", "Check --plugin-path.", "E2050", Exit::missing});
+      missing.push_back(
+          {p, "there is no such plugin library or folder", "", "Check --plugin-path.", "E2050", Exit::missing});
   }
   if (!missing.empty()) throw Failure(std::move(missing));
   auto add_folder = [&](const fs::path& folder) {
@@ -65,11 +65,11 @@ void Registry::scan() {
       return;
     }
     auto [first, fresh] = ids.emplace(tag->id, real);
-    if (fresh)
-      candidates_.push_back({real, false});
+    if (fresh) candidates_.push_back({real, false});
     else
-      refused_.push_back(taken(real, fmt::format("plugin '{}' was already found as {}", tag->id, first->second.string()),
-                                 "Remove one of the two files, or give the one you mean by its path."));
+      refused_.push_back(taken(real,
+                               fmt::format("plugin '{}' was already found as {}", tag->id, first->second.string()),
+                               "Remove one of the two files, or give the one you mean by its path."));
   };
   for (const fs::path& place : search_) {
     std::error_code ec;
@@ -97,8 +97,9 @@ void Registry::load(Candidate& candidate) {
   for (Component& c : plugin->components) {
     auto [there, fresh] = components_.emplace(std::pair(c.kind, c.id), c);
     if (!fresh && there->second.path != c.path)
-      refused_.push_back(taken(candidate.path, fmt::format("{} '{}' is already offered by {}", c.kind, c.id, there->second.path),
-                                 "Give the one you mean by its path."));
+      refused_.push_back(taken(candidate.path,
+                               fmt::format("{} '{}' is already offered by {}", c.kind, c.id, there->second.path),
+                               "Give the one you mean by its path."));
   }
 }
 
@@ -116,9 +117,11 @@ const Component& Registry::add(const fs::path& file, const std::string& kind) {
   for (const Component& c : plugin.components)
     if (c.kind == kind) names.push_back(c.id), only = &c;
   if (names.size() != 1)
-    fail({file.string(), names.empty() ? fmt::format("this plugin offers no {}", kind)
-                                       : fmt::format("this plugin offers several of kind {}: {}", kind, fmt::join(names, ", ")),
-          "", names.empty() ? "Name another library." : "Give the file as --plugin-path and the component by name.", "E2052", Exit::config});
+    fail({file.string(),
+          names.empty() ? fmt::format("this plugin offers no {}", kind)
+                        : fmt::format("this plugin offers several of kind {}: {}", kind, fmt::join(names, ", ")),
+          "", names.empty() ? "Name another library." : "Give the file as --plugin-path and the component by name.",
+          "E2052", Exit::config});
   return components_.emplace(std::pair(kind, plugin.path.string()), *only).first->second;
 }
 
@@ -143,8 +146,10 @@ const Component& Registry::find(const std::string& kind, const std::string& id_o
     if (key.first == kind && key.second == component.id) names.push_back(component.id);
   std::optional<std::string> near = nearest(id_or_path, names);
   all.insert(all.begin(), Error{"", fmt::format("there is no {} '{}'", kind, id_or_path), "",
-                                fmt::format("{}There {}: {}.", near ? "Did you mean '" + *near + "'? " : "", names.size() == 1 ? "is" : "are",
-                                            names.empty() ? "none; is lib/t2i beside the program?" : fmt::format("{}", fmt::join(names, ", "))),
+                                fmt::format("{}There {}: {}.", near ? "Did you mean '" + *near + "'? " : "",
+                                            names.size() == 1 ? "is" : "are",
+                                            names.empty() ? "none; is lib/t2i beside the program?"
+                                                          : fmt::format("{}", fmt::join(names, ", "))),
                                 "E2051", Exit::config});
   throw Failure(std::move(all));
 }

@@ -12,7 +12,8 @@ constexpr std::string_view magic = "T2I-PLUGIN ";
 constexpr uint64_t max_tag_bytes = 4096;
 
 Error bad(const std::string& where, const std::string& what) {
-  return {where, what, "", "Build it with T2I_PLUGIN(...) and t2i_add_plugin() of this t2i's SDK.", "E2054", Exit::bad_data};
+  return {where,   what,          "", "Build it with T2I_PLUGIN(...) and t2i_add_plugin() of this t2i's SDK.",
+          "E2054", Exit::bad_data};
 }
 
 bool number(std::string_view text, uint32_t& out) {
@@ -22,7 +23,8 @@ bool number(std::string_view text, uint32_t& out) {
 
 // Ids and version tags are printable ASCII without spaces: they reach terminals and JSON.
 bool word(std::string_view text) {
-  return !text.empty() && text.size() <= 200 && std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  return !text.empty() && text.size() <= 200 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
 }  // namespace

@@ -1,0 +1,66 @@
+// Rectified flow (Liu, Gong and Liu 2022, arXiv:2209.03003) as trained by Esser et al. 2024 (arXiv:2403.03206):
+//   x_sigma = (1 - sigma) x_0 + sigma noise,   target = d x / d sigma = noise - x_0,   timestep = 1000 sigma.
+// sigma is uniform on (0, 1], or logit-normal (eq. 19 there), then shifted towards noise (eq. 23):
+//   sigma' = shift sigma / (1 + (shift - 1) sigma).
+#include <t2i/schedule.hpp>
+
+struct RectifiedFlow {
+  bool logit_normal;
+  double mean, std, shift;
+  std::string description;
+
+  RectifiedFlow(const t2i::Json& config, const t2i::Json& context)
+      : logit_normal(config.at("weighting") == "logit_normal"), mean(config.at("mean")), std(config.at("std")) {
+    t2i::Json scheduler = context.value("scheduler", t2i::Json::object());
+    bool flow = t2i::scheduler_key<std::string>(scheduler, "_class_name", "").find("FlowMatch") != std::string::npos;
+    double own = t2i::scheduler_key(scheduler, flow ? "shift" : "flow_shift", 1.0);
+    shift = config.at("shift").is_null() ? own : config.at("shift").get<double>();
+    description = t2i::Json{{"scheduler", flow ? flow_keys() : multistep_keys()}}.dump();
+  }
+  const char* describe() const { return description.c_str(); }
+
+  void draw(t2i::Named in, t2i::Sink out) {
+    t2i::Rng rng{in["rng"]};
+    t2i::Tensor sigma = logit_normal ? t2i::op<"sigmoid">({rng.normal("timesteps") * std + mean})
+                                     : t2i::op<"rsub.Scalar">({rng.uniform("timesteps"), 1.0});  // (0, 1]
+    if (shift != 1.0) sigma = sigma * shift / (sigma * (shift - 1.0) + 1.0);
+    out.put("timesteps", sigma * 1000.0);
+  }
+
+  void prepare(t2i::Named in, t2i::Sink out) {
+    t2i::Tensor x = in["latents"], noise = in["noise"];
+    t2i::Tensor sigma = t2i::per_sample(in["timesteps"] / 1000.0, x);
+    out.put("noisy", t2i::to(t2i::op<"rsub.Scalar">({sigma, 1.0}) * x + sigma * noise, x.dtype()));
+    out.put("target", noise - x);
+  }
+
+  void compute(t2i::Named in, t2i::Sink out) {
+    t2i::Tensor loss = t2i::squared_error(in["prediction"], in["target"]);
+    out.put("loss_per_sample", loss);
+    out.put("raw_loss_per_sample", loss);
+  }
+
+  t2i::Json flow_keys() const {
+    return {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", shift}};
+  }
+  // Pipelines made for discrete schedulers ask for things that FlowMatchEulerDiscreteScheduler has not
+  // (init_noise_sigma); the first-order multistep solver has them, and on flow sigmas one step of it is one Euler step.
+  t2i::Json multistep_keys() const {
+    return {{"_class_name", "DPMSolverMultistepScheduler"},
+            {"prediction_type", "flow_prediction"},
+            {"use_flow_sigmas", true},
+            {"flow_shift", shift},
+            {"algorithm_type", "dpmsolver++"},
+            {"solver_order", 1},
+            {"final_sigmas_type", "zero"},
+            {"num_train_timesteps", 1000}};
+  }
+};
+
+T2I_PLUGIN("t2i.loss.rectified_flow", "0.1.0", "Apache-2.0",
+           t2i::loss<RectifiedFlow>("rectified_flow", "mean squared error of the predicted velocity from data to noise",
+                                    R"({
+  "weighting": {"type": "string", "default": "uniform", "enum": ["uniform", "logit_normal"], "description": "how timesteps are drawn"},
+  "mean": {"type": "number", "default": 0, "description": "of the logit-normal draws"},
+  "std": {"type": "number", "default": 1, "exclusiveMinimum": 0, "description": "of the logit-normal draws"},
+  "shift": {"type": "number", "default": null, "exclusiveMinimum": 0, "description": "above 1 draws noisier timesteps; null: the folder's own, else 1"}})"))
