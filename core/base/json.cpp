@@ -89,14 +89,17 @@ struct Builder {
     at_key = true;
     return false;
   }
-  bool parse_error(size_t where, const string_t& last_token, const nlohmann::detail::exception& e) {
+  bool parse_error(size_t where, const string_t&, const nlohmann::detail::exception& e) {
     position = static_cast<std::ptrdiff_t>(where);
     problem = e.what();
-    for (const char* lead :
-         {"] ", "syntax error while parsing ", " - "})  // keeps what is wrong, drops how it was found
-      if (size_t at = problem.find(lead); at != problem.npos) problem.erase(0, at + std::string_view(lead).size());
-    if (problem.find("last read") == problem.npos && !last_token.empty() && last_token.size() < 40)
-      problem += " (at '" + last_token + "')";
+    for (std::string_view lead :
+         {"] ", "syntax error while parsing ", " - "})  // keeps what is wrong, not how it was found
+      if (size_t at = problem.find(lead); at != problem.npos) problem.erase(0, at + lead.size());
+    if (size_t from = problem.find("; last read: '"); from != problem.npos) {  // the place is said better by its column
+      size_t to = problem.rfind("'; expected");
+      problem.erase(from, (to == problem.npos ? problem.size() : to + 1) - from);
+    }
+    problem = "not valid JSON: " + problem;
     return false;
   }
 };

@@ -15,30 +15,12 @@
 
 namespace t2i {
 
+// clang-format off
 enum class Dtype : uint8_t {
-  boolean,
-  f4,
-  f6_e2m3,
-  f6_e3m2,
-  u8,
-  i8,
-  f8_e5m2,
-  f8_e4m3,
-  f8_e8m0,
-  f8_e4m3fnuz,
-  f8_e5m2fnuz,
-  i16,
-  u16,
-  f16,
-  bf16,
-  i32,
-  u32,
-  f32,
-  c64,
-  f64,
-  i64,
-  u64,
+  boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
+  i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
 };
+// clang-format on
 std::string_view dtype_name(Dtype dtype);              // as in the header: "BF16", "BOOL", "F8_E4M3"
 std::optional<Dtype> dtype_of(std::string_view name);  // nothing for an unknown name
 int dtype_bits(Dtype dtype);                           // of one element; 4 and 6 exist
@@ -55,9 +37,9 @@ struct SafetensorsFile {
   Path path;
   std::vector<TensorEntry> tensors;  // in the order of their data
   std::map<std::string, std::string> metadata;
-  std::shared_ptr<const MappedFile>
-      map;  // keeps `bytes` alive; ask map->damage() after copying (null for parse_safetensors)
+  std::shared_ptr<const MappedFile> map;  // keeps `bytes` alive (null for parse_safetensors)
   const TensorEntry* find(std::string_view name) const;
+  std::optional<Error> damage() const;  // ask after copying: E4108 when the file was changed meanwhile
 };
 
 // Errors say what the file is instead, where that can be told, and the way out: E2001 a pickle (65), E2002 a Git-LFS
@@ -70,6 +52,10 @@ Result<SafetensorsFile> parse_safetensors(Bytes bytes, const Path& path);
 // The error of a file that is not safetensors, from its name and first bytes: a pickle, a pointer, a web page; else
 // nothing.
 std::optional<Error> foreign_file(const Path& path, Bytes start, uint64_t size);
+
+bool is_pickle_name(const Path& path);  // .ckpt .bin .pt .pth .pkl .pickle
+// The command line that turns the one file into the other.
+std::string pickle_conversion(const Path& pickle, const Path& safetensors);
 
 // ---- writing ----
 
@@ -87,10 +73,11 @@ uint64_t safetensors_size(const std::vector<TensorSource>& tensors, const Safete
 
 // The file's bytes in order. Tensors are sorted by element size (largest first), then name; data begins at a multiple
 // of 64. Throws Failure E2006 where a tensor's bytes do not fit its shape or a name comes twice.
-void stream_safetensors(std::vector<TensorSource> tensors, const SafetensorsMetadata& metadata, const ByteSink& sink);
+void stream_safetensors(const std::vector<TensorSource>& tensors, const SafetensorsMetadata& metadata,
+                        const ByteSink& sink);
 
 // Written beside, synced, renamed. Returns the XXH3-128 of all bytes.
-std::string write_safetensors(const Path& path, std::vector<TensorSource> tensors,
+std::string write_safetensors(const Path& path, const std::vector<TensorSource>& tensors,
                               const SafetensorsMetadata& metadata = {}, FileSystem& disk = real_file_system());
 
 }  // namespace t2i
