@@ -1,0 +1,102 @@
+#include "core/model/load.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <set>
+
+namespace t2i {
+
+at::ScalarType scalar_type(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::boolean: return at::kBool;
+    case Dtype::u8: return at::kByte;
+    case Dtype::i8: return at::kChar;
+    case Dtype::i16: return at::kShort;
+    case Dtype::f16: return at::kHalf;
+    case Dtype::bf16: return at::kBFloat16;
+    case Dtype::i32: return at::kInt;
+    case Dtype::f32: return at::kFloat;
+    case Dtype::f64: return at::kDouble;
+    case Dtype::i64: return at::kLong;
+    default: TORCH_CHECK(false, "tensors of type ", std::string(dtype_name(dtype)), " are not supported here");
+  }
+}
+
+Dtype stored_dtype(at::ScalarType type) {
+  switch (type) {
+    case at::kBool: return Dtype::boolean;
+    case at::kByte: return Dtype::u8;
+    case at::kChar: return Dtype::i8;
+    case at::kShort: return Dtype::i16;
+    case at::kHalf: return Dtype::f16;
+    case at::kBFloat16: return Dtype::bf16;
+    case at::kInt: return Dtype::i32;
+    case at::kFloat: return Dtype::f32;
+    case at::kDouble: return Dtype::f64;
+    case at::kLong: return Dtype::i64;
+    default: TORCH_CHECK(false, "tensors of type ", type, " cannot be stored");
+  }
+}
+
+at::Tensor stored_tensor(const TensorEntry& entry) {
+  return at::from_blob(const_cast<std::byte*>(entry.bytes.data()), entry.shape, at::TensorOptions().dtype(scalar_type(entry.dtype)));
+}
+
+TensorSource tensor_source(const std::string& name, const at::Tensor& tensor) {
+  TORCH_CHECK(tensor.is_contiguous() && tensor.is_cpu(), "only contiguous tensors in host memory are written: ", name);
+  auto bytes = std::span(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
+  return {name, stored_dtype(tensor.scalar_type()), tensor.sizes().vec(), bytes, {}};
+}
+
+static const TensorEntry* find_either(const WeightSet& weights, const std::string& name, const std::string& prefix) {
+  if (const TensorEntry* e = weights.find(name)) return e;
+  if (prefix.empty()) return nullptr;
+  return name.starts_with(prefix) ? weights.find(name.substr(prefix.size())) : weights.find(prefix + name);
+}
+
+std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weights, const LoadRules& rules) {
+  at::NoGradGuard no_grad;
+  std::vector<std::string> missing, wrong;
+  std::set<const TensorEntry*> used;
+  for (Parameter& p : store.parameters) {
+    const TensorEntry* entry = find_either(weights, p.name, rules.optional_prefix);
+    if (!entry) {
+      missing.push_back(p.name);
+      continue;
+    }
+    used.insert(entry);
+    std::vector<int64_t> narrower = p.shape;
+    if (p.name == rules.widened && narrower.size() > 1 && entry->shape.size() > 1) narrower[1] = entry->shape[1];
+    if (entry->shape == p.shape) {
+      p.value.copy_(stored_tensor(*entry));
+    } else if (p.name == rules.widened && entry->shape == narrower && narrower[1] < p.shape[1]) {
+      p.value.zero_();  // the added channels see nothing at first, so step 0 equals the base model
+      p.value.narrow(1, 0, narrower[1]).copy_(stored_tensor(*entry));
+    } else {
+      wrong.push_back(fmt::format("{} is [{}] in the file, [{}] by config.json", p.name, fmt::join(entry->shape, ","), fmt::join(p.shape, ",")));
+    }
+  }
+  std::vector<Error> errors;
+  auto first_few = [](const std::vector<std::string>& all) {
+    std::vector<std::string> few(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min<size_t>(all.size(), 3)));
+    return fmt::format("{}{}", fmt::join(few, "; "), all.size() > 3 ? "; …" : "");
+  };
+  if (!missing.empty())
+    errors.push_back({rules.where, fmt::format("{} of {} tensors are not in the weights: {}", missing.size(), store.parameters.size(), first_few(missing)),
+                      "config.json describes another network than the weights belong to", "download the folder again, or use the weights' own config.json",
+                      "E2102", Exit::bad_data});
+  if (!wrong.empty())
+    errors.push_back({rules.where, fmt::format("{} tensors have another shape: {}", wrong.size(), first_few(wrong)), "",
+                      "use the config.json that belongs to these weights", "E2103", Exit::bad_data});
+  if (auto damage = weights.damage()) errors.push_back(*damage);
+  if (!errors.empty()) throw Failure(std::move(errors));
+  std::vector<std::string> notices;
+  for (const auto& [name, entry] : weights.tensors)
+    if (!used.contains(entry)) notices.push_back(name);
+  if (notices.empty()) return {};
+  return {fmt::format("{}: {} tensors in the weights are not part of the model and were left out: {}", rules.where, notices.size(), first_few(notices))};
+}
+
+}  // namespace t2i

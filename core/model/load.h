@@ -1,0 +1,31 @@
+// Weights from files into a part's buffers, straight from the memory map, converted to the buffers' dtype on the way.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/checkpoint/model_folder.h"
+#include "core/model/params.h"
+
+namespace t2i {
+
+struct LoadRules {
+  std::string where;            // "weights/sd/unet", for messages
+  std::string optional_prefix;  // names in the file may carry or lack it ("text_model.")
+  std::string widened;          // this convolution may have fewer input channels in the file: the new ones start at zero
+};
+
+// Fills every parameter. Returns notices (tensors in the file that the model does not have). Failure with every missing
+// name and wrong shape at once (E2102, E2103).
+std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weights, const LoadRules& rules);
+
+// The element type of a stored tensor as torch names it; throws c10::Error for what torch cannot hold.
+at::ScalarType scalar_type(Dtype dtype);
+Dtype stored_dtype(at::ScalarType type);
+
+// A view of a stored tensor's bytes, valid while its file is open. Never write to it.
+at::Tensor stored_tensor(const TensorEntry& entry);
+// A tensor's bytes as the writer takes them; the tensor must be contiguous, on the CPU, and outlive the write.
+TensorSource tensor_source(const std::string& name, const at::Tensor& tensor);
+
+}  // namespace t2i

@@ -1,0 +1,125 @@
+#include "core/plug/model.h"
+
+#include <ATen/ATen.h>
+
+#include <fmt/format.h>
+
+#include "core/plug/call.h"
+
+namespace t2i {
+
+Model::Model(const Component& component, const ModelFolder& folder, const Json& options, int64_t added_latents)
+    : component_(component), assets_(folder.root) {
+  config_ = {{"parts", Json::object()}, {"classes", Json::object()}, {"scheduler", Json::object()}, {"options", options},
+             {"index", folder.index}};
+  for (const ModelPart& part : folder.parts) {
+    config_["classes"][part.name] = part.class_name;
+    if (!part.config.is_null()) config_["parts"][part.name] = part.config;
+    if (part.name == "scheduler") config_["scheduler"] = part.config;
+  }
+  create();
+  if (!about_.contains("first_layer")) {
+    if (added_latents)
+      fail({who("describe"), "has no first_layer, so the task's added latents find no place", "", "choose task: text", "E2034",
+            Exit::config});
+    return;
+  }
+  const Json& first = about_["first_layer"];
+  int64_t wanted = latent_channels() * (1 + added_latents), has = first["channels"];
+  if (has == wanted) return;
+  std::string part = first["part"];
+  if (has != latent_channels())
+    fail({folder.asked + "/" + part + "/config.json",
+          fmt::format("the first layer takes {} channels; this task needs {}", has, wanted), "",
+          has > wanted ? "choose the task this model was made for" : "start from a model for text alone", "E2035", Exit::bad_data});
+  config_["parts"][part][first["config_key"].get<std::string>()] = wanted;
+  widened_ = true;
+  create();
+}
+
+Model::~Model() {
+  if (self_) api().destroy(self_);
+}
+
+void Model::create() {
+  if (self_) api().destroy(std::exchange(self_, nullptr));
+  check(api().create(config_.dump().c_str(), &assets_, &self_), who("create"));
+  const char* text = nullptr;
+  check(api().describe(self_, &text), who("describe"));
+  about_ = parse_json(text, who("describe")).take();
+}
+
+std::vector<std::string> Model::parts(const std::string& role) const {
+  std::vector<std::string> names;
+  for (const auto& [name, part] : about_.at("parts").items())
+    if (part.at("role") == role) names.push_back(name);
+  return names;
+}
+
+std::string Model::denoiser() const {
+  auto names = parts("denoiser");
+  if (names.size() != 1) fail({who("describe"), "must name exactly one part of role denoiser", "", "", "E2034", Exit::bad_data});
+  return names.front();
+}
+
+int64_t Model::latent_channels() const { return about_.at("latent").at("channels"); }
+int64_t Model::downscale() const { return about_.at("latent").at("downscale"); }
+
+ParamStore& Model::build(const std::string& part) {
+  auto& slot = stores_[part];
+  if (!slot) {
+    slot = std::make_unique<ParamStore>(part);
+    check(api().build(self_, part.c_str(), slot.get()), who("build") + " '" + part + "'");
+  }
+  return *slot;
+}
+
+ParamStore& Model::store(const std::string& part) {
+  auto it = stores_.find(part);
+  if (it == stores_.end()) fail({who("store"), "part '" + part + "' is not loaded", "", "", "E2032", Exit::failed});
+  return *it->second;
+}
+
+Tensors Model::forward(const Tensors& in) { return call_named(api().forward, self_, in, who("forward")); }
+
+Tensors Model::tokenize(const std::vector<std::string>& texts) {
+  std::vector<const char*> pointers;
+  for (const std::string& t : texts) pointers.push_back(t.c_str());
+  auto function = [&](void* self, const t2i_named*, uint32_t, const t2i_sink* sink) {
+    if (!api().tokenize) return set_last_error(T2I_E_UNSUPPORTED, "this model has no tokenizer");
+    return api().tokenize(self, pointers.data(), static_cast<uint32_t>(pointers.size()), sink);
+  };
+  return call_named(function, self_, {}, who("tokenize"));
+}
+
+static void need(bool present, const std::string& who) {
+  if (!present) fail({who, "this model does not have that function", "", "", "E2031", Exit::bad_data});
+}
+
+Tensors Model::encode_text(const Tensors& tokens) {
+  need(api().encode_text, who("encode_text"));
+  return call_named(api().encode_text, self_, tokens, who("encode_text"));
+}
+
+Tensors Model::encode_image(const at::Tensor& pixels) {
+  need(api().encode_image, who("encode_image"));
+  return call_named(api().encode_image, self_, {{"pixels", pixels}}, who("encode_image"));
+}
+
+at::Tensor Model::decode_image(const at::Tensor& latents) {
+  need(api().decode_image, who("decode_image"));
+  return call_named(api().decode_image, self_, {{"latents", latents}}, who("decode_image"))["pixels"];
+}
+
+at::Tensor Model::scale_latents(const at::Tensor& sample) {
+  need(api().scale_latents, who("scale_latents"));
+  t2i_tensor out = nullptr;
+  check(api().scale_latents(self_, borrow(sample), &out), who("scale_latents"));
+  return take(out);
+}
+
+at::Tensor Model::source_latents(const at::Tensor& mode) {
+  return about_.value("source_latents", "unscaled") == "scaled" ? scale_latents(mode) : mode;
+}
+
+}  // namespace t2i

@@ -1,0 +1,61 @@
+// A loaded model: the plugin's object, one ParamStore per part that was built, and its functions over named tensors.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/json.h"
+#include "core/checkpoint/model_folder.h"
+#include "core/model/assets.h"
+#include "core/model/params.h"
+#include "core/model/tensors.h"
+#include "core/plug/library.h"
+
+namespace t2i {
+
+class Model {
+ public:
+  // Creates the plugin's object from the folder's configurations. `added_latents`: how many tensors of latent shape the
+  // task puts beside the noisy ones; where the folder's first layer has no room for them, it is widened (and
+  // `widened()` says so). Failure when the plugin refuses the configuration. Nothing is loaded yet.
+  Model(const Component& component, const ModelFolder& folder, const Json& options, int64_t added_latents);
+  ~Model();
+  Model(const Model&) = delete;
+
+  const std::string& id() const { return component_.id; }
+  const Json& about() const { return about_; }     // describe(), sdk/NAMES.md
+  const Json& configuration(const std::string& part) const { return config_["parts"][part]; }
+  std::vector<std::string> parts(const std::string& role) const;  // part names of a role: "denoiser", "vae", "text_encoder"
+  std::string denoiser() const;                                   // the one denoiser's part name
+  int64_t latent_channels() const;
+  int64_t downscale() const;
+  bool widened() const { return widened_; }
+
+  // Declares a part's parameters: the store is there, its tensors are not yet allocated.
+  ParamStore& build(const std::string& part);
+  ParamStore& store(const std::string& part);
+  bool has(const std::string& part) const { return stores_.contains(part); }
+
+  Tensors forward(const Tensors& in);                                  // latents, timesteps, ... -> prediction
+  Tensors tokenize(const std::vector<std::string>& texts);             // -> tokens, ...
+  Tensors encode_text(const Tensors& tokens);                          // -> prompt_embeds, pooled
+  Tensors encode_image(const at::Tensor& pixels);                      // -> mean, logvar
+  at::Tensor decode_image(const at::Tensor& latents);                  // -> pixels
+  at::Tensor scale_latents(const at::Tensor& sample);                  // a VAE sample -> latents
+  at::Tensor source_latents(const at::Tensor& mode);                   // the mode -> image_latents, scaled or not as the model says
+
+ private:
+  void create();
+  const t2i_model& api() const { return *static_cast<const t2i_model*>(component_.impl); }
+  std::string who(const char* function) const { return "model '" + component_.id + "' " + function; }
+
+  const Component& component_;
+  AssetFolder assets_;
+  Json config_, about_;
+  void* self_ = nullptr;
+  bool widened_ = false;
+  std::map<std::string, std::unique_ptr<ParamStore>> stores_;
+};
+
+}  // namespace t2i
