@@ -8,8 +8,8 @@
 
 namespace t2i {
 
-Model::Model(const Component& component, const ModelFolder& folder, const Json& options, int64_t added_latents)
-    : component_(component), assets_(folder.root) {
+Model::Model(const Component& component, const ModelFolder& folder, const Json& options)
+    : component_(component), where_(folder.asked), assets_(folder.root) {
   config_ = {{"parts", Json::object()}, {"classes", Json::object()}, {"scheduler", Json::object()}, {"options", options},
              {"index", folder.index}};
   for (const ModelPart& part : folder.parts) {
@@ -18,22 +18,23 @@ Model::Model(const Component& component, const ModelFolder& folder, const Json& 
     if (part.name == "scheduler") config_["scheduler"] = part.config;
   }
   create();
+}
+
+void Model::make_room(int64_t added_latents) {
   if (!about_.contains("first_layer")) {
     if (added_latents)
-      fail({who("describe"), "has no first_layer, so the task's added latents find no place", "", "choose task: text", "E2034",
-            Exit::config});
+      fail({who("describe"), "has no first_layer, so the task's added latents find no place", "", "choose another task", "E2034", Exit::config});
     return;
   }
-  const Json& first = about_["first_layer"];
+  const Json first = about_["first_layer"];
   int64_t wanted = latent_channels() * (1 + added_latents), has = first["channels"];
   if (has == wanted) return;
   std::string part = first["part"];
   if (has != latent_channels())
-    fail({folder.asked + "/" + part + "/config.json",
-          fmt::format("the first layer takes {} channels; this task needs {}", has, wanted), "",
-          has > wanted ? "choose the task this model was made for" : "start from a model for text alone", "E2035", Exit::bad_data});
+    fail({where_ + "/" + part + "/config.json", fmt::format("the first layer takes {} channels; this task needs {}", has, wanted), "",
+          has > wanted ? "choose the task that this model was made for" : "start from a model for text alone", "E2035", Exit::bad_data});
   config_["parts"][part][first["config_key"].get<std::string>()] = wanted;
-  widened_ = true;
+  widened_ = first["weight"];
   create();
 }
 

@@ -16,10 +16,9 @@ namespace t2i {
 
 class Model {
  public:
-  // Creates the plugin's object from the folder's configurations. `added_latents`: how many tensors of latent shape the
-  // task puts beside the noisy ones; where the folder's first layer has no room for them, it is widened (and
-  // `widened()` says so). Failure when the plugin refuses the configuration. Nothing is loaded yet.
-  Model(const Component& component, const ModelFolder& folder, const Json& options, int64_t added_latents);
+  // Creates the plugin's object from the folder's configurations. Failure when the plugin refuses them. Nothing is
+  // loaded yet.
+  Model(const Component& component, const ModelFolder& folder, const Json& options);
   ~Model();
   Model(const Model&) = delete;
 
@@ -30,7 +29,11 @@ class Model {
   std::string denoiser() const;                                   // the one denoiser's part name
   int64_t latent_channels() const;
   int64_t downscale() const;
-  bool widened() const { return widened_; }
+
+  // Before any build(): room in the denoiser's first layer for `added_latents` tensors of latent shape beside the noisy
+  // ones. A folder for fewer is widened, and widened() then names the weight whose new channels start at zero.
+  void make_room(int64_t added_latents);
+  const std::string& widened() const { return widened_; }
 
   // Declares a part's parameters: the store is there, its tensors are not yet allocated.
   ParamStore& build(const std::string& part);
@@ -51,10 +54,11 @@ class Model {
   std::string who(const char* function) const { return "model '" + component_.id + "' " + function; }
 
   const Component& component_;
+  std::string where_;  // the folder, as the user wrote it
   AssetFolder assets_;
   Json config_, about_;
   void* self_ = nullptr;
-  bool widened_ = false;
+  std::string widened_;
   std::map<std::string, std::unique_ptr<ParamStore>> stores_;
 };
 

@@ -1,0 +1,27 @@
+// The engine's one entry: commands by name, failures as lines a person can act on, exit codes a scheduler can branch on.
+#include <c10/util/Exception.h>
+
+#include <cstdio>
+#include <string_view>
+
+#include "core/commands.h"
+#include "core/probe.h"
+
+extern "C" int t2i_engine_command(const char* command, const void* options) {
+  using namespace t2i;
+  std::string_view name = command;
+  auto say = [](const Error& e) { std::fprintf(stderr, "%s\n", to_string(e).c_str()); };
+  try {
+    if (name == "probe") return probe_command(*static_cast<const ProbeOptions*>(options));
+    say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E2001", Exit::failed});
+    return static_cast<int>(Exit::failed);
+  } catch (const Failure& f) {
+    for (const Error& e : f.errors) say(e);
+    return static_cast<int>(f.exit());
+  } catch (const c10::Error& e) {
+    say({"", e.what_without_backtrace(), "this is a bug in t2i or in one of its plugins", "please report it with the command line", "E9001", Exit::failed});
+  } catch (const std::exception& e) {
+    say({"", e.what(), "this is a bug in t2i", "please report it with the command line", "E9001", Exit::failed});
+  }
+  return static_cast<int>(Exit::failed);
+}

@@ -1,0 +1,56 @@
+#include "core/precision/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+#include <sched.h>
+
+#include <boost/dll/runtime_symbol_info.hpp>
+#include <filesystem>
+
+#include "core/base/error.h"
+
+namespace t2i {
+namespace {
+
+// Registers torch's CUDA backend and our kernels. Empty on success, else why not.
+std::string load_cuda() {
+  static const std::string problem = [] -> std::string {
+    if (!std::filesystem::exists("/dev/nvidiactl") && !std::filesystem::exists("/dev/dxg")) return "no NVIDIA driver is loaded (/dev/nvidiactl is not there)";
+    std::filesystem::path beside = std::filesystem::path(boost::dll::this_line_location().string()).parent_path() / "libt2i_cuda.so";
+    if (!dlopen(beside.c_str(), RTLD_NOW | RTLD_GLOBAL)) return dlerror();
+    if (!at::globalContext().hasCUDA()) return "torch finds no usable GPU";
+    return "";
+  }();
+  return problem;
+}
+
+}  // namespace
+
+at::Device choose_device(const std::string& wanted, int local_rank) {
+  if (wanted == "cpu") return at::kCPU;
+  std::string problem = load_cuda();
+  if (problem.empty()) return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(local_rank));
+  if (wanted == "cuda")
+    fail({"train.device", "a GPU was asked for and there is none to use", problem, "set train.device: cpu, or install the NVIDIA driver (580 or newer)",
+          "E4010", Exit::missing});
+  return at::kCPU;
+}
+
+at::ScalarType dtype_from(const std::string& name, const std::string& key) {
+  if (name == "float32" || name == "fp32" || name == "no") return at::kFloat;
+  if (name == "bfloat16" || name == "bf16") return at::kBFloat16;
+  if (name == "float16" || name == "fp16") return at::kHalf;
+  if (name == "float64") return at::kDouble;
+  fail({key, "'" + name + "' is not an element type", "", "use float32, bfloat16 or float16", "E1003", Exit::config});
+}
+
+void set_compute_threads(int64_t threads) {
+  if (threads <= 0) {
+    cpu_set_t set;
+    threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  }
+  at::set_num_threads(static_cast<int>(threads));
+}
+
+}  // namespace t2i

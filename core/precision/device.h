@@ -1,0 +1,20 @@
+// Where to compute and how many threads to use.
+#pragma once
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <string>
+
+namespace t2i {
+
+// "cpu", "cuda" or "auto" (a GPU when there is one). `local_rank` picks among several. The CUDA half of the engine is a
+// library of its own, loaded here and only where a driver is present. Failure E4010 when "cuda" cannot be had.
+at::Device choose_device(const std::string& wanted, int local_rank = 0);
+
+// "float32", "bfloat16", "float16" and their short forms; Failure E1003 names the key.
+at::ScalarType dtype_from(const std::string& name, const std::string& key);
+
+// CPU threads of the arithmetic; 0: as many as the process may use.
+void set_compute_threads(int64_t threads);
+
+}  // namespace t2i

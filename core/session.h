@@ -1,0 +1,47 @@
+// Everything a command works with, opened in order: plugins, the model's folder, model, task, loss. No weights yet.
+#pragma once
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/plug/loss.h"
+#include "core/plug/model.h"
+#include "core/plug/task.h"
+
+namespace t2i {
+
+struct Session {
+  Registry registry;
+  ModelFolder folder;
+  std::string model_options, task_options, loss_options;  // resolved, as JSON text: part of what a checkpoint depends on
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Task> task;
+  std::unique_ptr<Loss> loss;  // null unless asked for
+  at::Device device = at::kCPU;
+  std::vector<std::string> notices;  // to be shown once
+
+  Session(std::vector<std::filesystem::path> search);
+};
+
+struct SessionNeeds {
+  bool loss = false;
+  std::string device = "auto";
+  int local_rank = 0;
+};
+
+// What the configuration leaves open, the folder decides: the model by its pipeline class, the task by what the model
+// says opens such a folder, the loss by the model's default. Failure with every problem.
+std::unique_ptr<Session> open_session(const Config& config, const std::vector<std::string>& plugin_paths, const SessionNeeds& needs);
+
+// Builds a part and fills it from the folder (config.model.vae and .text_encoder may name another). `is_trained` by name.
+ParamStore& load_part(Session& session, const Config& config, const std::string& part, at::ScalarType dtype,
+                      const std::function<bool(const std::string&)>& is_trained = [](const std::string&) { return false; });
+
+// All parts of a role.
+void load_role(Session& session, const Config& config, const std::string& role, at::ScalarType dtype);
+
+}  // namespace t2i
