@@ -15,7 +15,7 @@ namespace {
 
 // Registers torch's CUDA backend and our kernels. Empty on success, else why not.
 std::string load_cuda() {
-  static const std::string problem = [] -> std::string {
+  static const std::string problem = []() -> std::string {
     if (!std::filesystem::exists("/dev/nvidiactl") && !std::filesystem::exists("/dev/dxg")) return "no NVIDIA driver is loaded (/dev/nvidiactl is not there)";
     std::filesystem::path beside = std::filesystem::path(boost::dll::this_line_location().string()).parent_path() / "libt2i_cuda.so";
     if (!dlopen(beside.c_str(), RTLD_NOW | RTLD_GLOBAL)) return dlerror();
