@@ -9,6 +9,7 @@
 
 #include "core/data/codec.h"
 #include "core/data/file.h"
+#include "core/data/text.h"
 
 namespace t2i {
 namespace {
@@ -28,15 +29,6 @@ Format format_of(std::span<const std::byte> file) {
 
 const char* name_of(Format format) {
   return format == Format::jpeg ? "JPEG" : format == Format::png ? "PNG" : format == Format::webp ? "WebP" : "";
-}
-
-std::string extension_of(const std::string& path) {
-  size_t dot = path.rfind('.');
-  if (dot == path.npos || path.find('/', dot) != path.npos) return "";
-  std::string extension = path.substr(dot + 1);
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c); });
-  return extension;
 }
 
 Format format_named(const std::string& extension) {
