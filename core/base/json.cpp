@@ -104,9 +104,38 @@ struct Builder {
   }
 };
 
+constexpr std::string_view python_words[] = {"-Infinity", "Infinity", "NaN"};
+
+// The words as texts. A column told later in the same line is two too far per word: published files have one key a line.
+std::string quote_python_words(std::string_view text) {
+  std::string out;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size();) {
+    std::string_view rest = text.substr(i), found;
+    if (!in_string)
+      for (std::string_view word : python_words)
+        if (found.empty() && rest.starts_with(word)) found = word;
+    if (!found.empty()) {
+      out.append("\"").append(found).append("\"");
+      i += found.size();
+      continue;
+    }
+    if (text[i] == '"') in_string = !in_string;
+    size_t count = in_string && text[i] == '\\' ? 2 : 1;
+    out += text.substr(i, count);
+    i += count;
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, const std::string& where, const JsonRules& rules) {
+  if (rules.python_numbers && text.size() <= rules.max_bytes) {
+    JsonRules plain = rules;
+    plain.python_numbers = false;
+    return parse_json(quote_python_words(text), where, plain);
+  }
   auto error = [&](const std::string& place, std::string what, std::string why, std::string todo) {
     return Error{place, std::move(what), std::move(why), std::move(todo), rules.id, Exit::bad_data};
   };
@@ -159,6 +188,16 @@ Result<Json> read_json(const std::string& path, const JsonRules& rules) {
   Result<std::string> text = read_file(path, rules.max_bytes);
   if (!text) return text.error();
   return parse_json(*text, path, rules);
+}
+
+std::string python_json(const Json& value) {
+  std::string text = value.dump(2, ' ', true) + "\n";
+  for (std::string_view word : python_words) {
+    std::string quoted = ": \"" + std::string(word) + "\"";
+    for (size_t at = text.find(quoted); at != text.npos; at = text.find(quoted, at))
+      text.replace(at, quoted.size(), ": " + std::string(word));
+  }
+  return text;
 }
 
 }  // namespace t2i

@@ -120,3 +120,21 @@ TEST(Json, TenThousandMutationsNeverCrash) {
   }
   EXPECT_GT(accepted, 50);
 }
+
+TEST(Json, InfinitiesAsPythonWritesThemSurviveReadingAndWriting) {
+  // json.dumps({"a": -math.inf, "b": [math.inf, math.nan], "c": 'say "Infinity": \\', "d": 1e-05}, indent=2)
+  std::string text =
+      "{\n  \"a\": -Infinity,\n  \"b\": [\n    Infinity,\n    NaN\n  ],\n  \"c\": \"say \\\"Infinity\\\": \\\\\",\n"
+      "  \"d\": 1e-05\n}\n";
+  EXPECT_NE(error_of(text).find("JSON has no NaN or Infinity"), std::string::npos);
+  JsonRules rules;
+  rules.python_numbers = true;
+  Json read = parse_json(text, "f.json", rules).take();
+  EXPECT_EQ(read["a"], "-Infinity");
+  EXPECT_EQ(read["b"], Json({"Infinity", "NaN"}));
+  EXPECT_EQ(read["c"], "say \"Infinity\": \\");
+  read.erase("b");
+  EXPECT_EQ(python_json(read),
+            "{\n  \"a\": -Infinity,\n  \"c\": \"say \\\"Infinity\\\": \\\\\",\n  \"d\": 1e-05\n}\n");
+  EXPECT_NE(error_of("{\"a\": Infinit}", rules).find("not valid JSON"), std::string::npos);
+}
