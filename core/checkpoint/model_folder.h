@@ -15,52 +15,58 @@ namespace t2i {
 
 struct ModelPart {
   std::string name;        // "unet", "text_encoder_2": the folder's name and the key in model_index.json
-  std::string library;     // "diffusers", "transformers"
+  std::string library;     // "diffusers", "transformers"; empty when the index was not read
   std::string class_name;  // "AutoencoderKL"
   Path folder;
-  Path config_path;  // config.json, or what the part has instead (scheduler_config.json …); empty where it has none
-  Json config;       // null where there is none
+  Path config_path;  // config.json, or what such a part has instead (scheduler_config.json …); empty where it has none
+  Json config;       // an object; null where there is none
 };
 
 struct ModelFolder {
-  std::string asked;             // as the user wrote it
-  Path root;                     // where it was found
-  std::string pipeline_class;    // "_class_name" of model_index.json
-  Json index;                    // model_index.json
-  std::vector<ModelPart> parts;  // in the index's order of names; parts given as [null, null] are left out
+  std::string asked;                // as the user wrote it
+  Path root;                        // where it was found
+  std::string pipeline_class;       // "_class_name" of model_index.json
+  Json index;                       // model_index.json
+  std::vector<ModelPart> parts;     // by name; what the index gives as [null, null] is left out
+  std::vector<std::string> absent;  // listed by the index, but without a folder (often a safety checker)
   const ModelPart* find(std::string_view name) const;
-  Result<const ModelPart*> part(std::string_view name) const;  // E2013 where the model has none of that name
+  Result<const ModelPart*> part(std::string_view name) const;  // E2013 where it is absent or not of this model
 };
 
-// Where `model.path` is. Errors: E2011 with the nearest folder, or the exact `hf download` command; exit 66.
+// Where `model.path` is. E2011 (66) with the nearest folder's name or the exact `hf download` command; E2001 for a
+// pickle; E2012 for another single file.
 Result<Path> resolve_model(const std::string& model_path);
+// The command that fetches a model into the hub's cache: what t2i reads of it and no more.
+std::string download_command(const std::string& hub_name);
 
-// Reads model_index.json and every part's configuration. The first problem is returned: E2012 not a model folder, E2010
-// JSON, E2013 a part that the index lists is not there.
+// Reads model_index.json and every part's configuration. The first problem is returned: those of resolve_model, E2012
+// not a model folder, E2010 not JSON or not of the index's form.
 Result<ModelFolder> open_model_folder(const std::string& model_path);
 
-// A part's configuration when only its folder is known (a model made of parts, `model.vae`).
+// One part by its folder alone (`model.vae: folder`); library is left empty, class_name is its configuration's.
 Result<ModelPart> open_model_part(const Path& folder);
 
-// The weight files of a part: one, or the shards in order. `variant` "" takes the plain files, or the fp16 ones where
-// only they exist. Errors: E2001 only pickles, E2004 a shard missing, E2014 no weights, E2015 index against the rules.
+// The weight files of a part: one, or shards with an index. `variant` "" takes the plain files, or those of the only
+// variant there is. E2001 only pickles, E2004 a shard missing, E2014 no weights, E2015 an index that breaks the rules.
 struct WeightFiles {
-  std::vector<Path> files;
-  std::map<std::string, size_t> where;  // tensor → index into files, as the shard index says; empty for a single file
-  Path index;                           // the shard index, empty for a single file
+  std::vector<Path> files;              // shards by name
+  std::map<std::string, size_t> where;  // tensor → its file, as the index says; empty for a single file
+  Path index;                           // empty for a single file
 };
 Result<WeightFiles> weights_of(const ModelPart& part, const std::string& variant = "");
 
-// All tensors of a part, over its shards.
+// All tensors of a part, over its shards. Entries point into `files`; it can be moved, not copied.
 struct WeightSet {
   std::vector<SafetensorsFile> files;
   std::map<std::string, const TensorEntry*, std::less<>> tensors;
   const TensorEntry* find(std::string_view name) const;
-  std::optional<Error> damage() const;  // after copying: E4108 when a file was cut meanwhile
+  std::optional<Error> damage() const;  // ask after copying: E4108 when a file was changed meanwhile
   WeightSet() = default;
+  WeightSet(const WeightSet&) = delete;
   WeightSet(WeightSet&&) = default;
   WeightSet& operator=(WeightSet&&) = default;
 };
+// Those errors, those of open_safetensors, and E2015 where index and shards disagree.
 Result<WeightSet> open_weights(const ModelPart& part, const std::string& variant = "");
 Result<WeightSet> open_weight_files(const WeightFiles& files);
 

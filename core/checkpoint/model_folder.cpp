@@ -1,0 +1,162 @@
+#include "core/checkpoint/model_folder.h"
+
+#include <algorithm>
+
+namespace t2i {
+namespace {
+
+namespace stdfs = std::filesystem;
+
+std::vector<std::string> names_in(const Path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (stdfs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+    names.push_back(at->path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Error no_model(const std::string& asked, const Path& root) {
+  std::error_code error;
+  auto wrong = [&](const std::string& what, const std::string& todo) {
+    return Error{asked, "is no model folder: it has no model_index.json" + what, "", todo, "E2012", Exit::bad_data};
+  };
+  for (const std::string& name : names_in(root))
+    if (stdfs::exists(root / name / "model_index.json", error))
+      return wrong(", but " + name + "/ has", "give '" + (root / name).string() + "'");
+  if (stdfs::exists(root / "config.json", error)) {
+    bool above =
+        stdfs::exists(stdfs::absolute(root, error).lexically_normal().parent_path() / "model_index.json", error);
+    return wrong(", only a config.json: it is one part of a model",
+                 above ? "give the folder above it" : "give the whole model's folder");
+  }
+  for (const std::string& name : names_in(root))
+    if (name.ends_with(".safetensors"))
+      return wrong(
+          "; " + name + " in it is a single-file model",
+          "convert it with diffusers (from_single_file, then save_pretrained), or download the diffusers folder");
+  for (const std::string& name : names_in(root))
+    if (is_pickle_name(name)) return *foreign_file(root / name, {}, 0);
+  std::string asked_root = root.string();
+  return wrong("", asked_root.find("/snapshots/") != asked_root.npos && asked_root != asked
+                       ? "the download did not finish: " + download_command(asked)
+                       : "give the folder that holds model_index.json");
+}
+
+// config.json, or what tokenizers, schedulers and image processors have in its place.
+std::optional<Error> read_config(ModelPart& part) {
+  std::error_code error;
+  for (const char* name :
+       {"config.json", "scheduler_config.json", "preprocessor_config.json", "tokenizer_config.json"}) {
+    Path path = part.folder / name;
+    if (!stdfs::exists(path, error)) continue;
+    Result<Json> json = read_json(path);
+    if (!json) return json.error();
+    if (!json->is_object())
+      return Error{path.string(), "is JSON, but not an object", "", "get the file anew", "E2010", Exit::bad_data};
+    part.config_path = path;
+    part.config = std::move(*json);
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.front() != '.' && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
+}
+
+}  // namespace
+
+const ModelPart* ModelFolder::find(std::string_view name) const {
+  auto at = std::find_if(parts.begin(), parts.end(), [&](const ModelPart& p) { return p.name == name; });
+  return at == parts.end() ? nullptr : &*at;
+}
+
+Result<const ModelPart*> ModelFolder::part(std::string_view name) const {
+  if (const ModelPart* p = find(name)) return p;
+  std::string known;
+  for (const ModelPart& p : parts) known += (known.empty() ? "" : ", ") + p.name;
+  if (std::find(absent.begin(), absent.end(), name) != absent.end())
+    return Error{(root / "model_index.json").string(),
+                 "lists the part '" + std::string(name) + "', but the folder has no " + std::string(name) + "/",
+                 "",
+                 asked == root.string() ? "download the model again, with that folder" : download_command(asked),
+                 "E2013",
+                 Exit::missing};
+  return Error{(root / "model_index.json").string(),
+               "this model has no part '" + std::string(name) + "'; it has " + (known.empty() ? "none" : known),
+               "",
+               "give a model that has one",
+               "E2013",
+               Exit::bad_data};
+}
+
+Result<ModelFolder> open_model_folder(const std::string& model_path) {
+  Result<Path> root = resolve_model(model_path);
+  if (!root) return root.error();
+  Path index_path = *root / "model_index.json";
+  std::error_code error;
+  if (!stdfs::exists(index_path, error)) return no_model(model_path, *root);
+  Result<Json> index = read_json(index_path);
+  if (!index) return index.error();
+  auto wrong = [&](const std::string& what) {
+    return Error{index_path.string(), what, "", "get the file anew", "E2010", Exit::bad_data};
+  };
+  if (!index->is_object()) return wrong("is JSON, but not an object");
+
+  ModelFolder model;
+  model.asked = model_path;
+  model.root = *root;
+  if (index->contains("_class_name")) {
+    const Json& name = (*index)["_class_name"];
+    if (!name.is_string()) return wrong("'_class_name' is not a string");
+    model.pipeline_class = name.get<std::string>();
+  }
+  for (const auto& [name, value] : index->items()) {
+    if (name.starts_with('_') || !value.is_array()) continue;  // a setting of the pipeline, not a part
+    bool part = value.size() == 2 && value[0].is_string() && value[1].is_string();
+    bool none = value.size() == 2 && value[0].is_null() && value[1].is_null();
+    if (!part && !none) return wrong("'" + name + "' is not a pair of library and class");
+    if (!is_plain_name(name)) return wrong("'" + printable(name) + "' cannot be the name of a part's folder");
+    if (none) continue;
+    ModelPart p{name, value[0].get<std::string>(), value[1].get<std::string>(), *root / name, {}, {}};
+    if (!stdfs::is_directory(p.folder, error)) {
+      model.absent.push_back(name);
+      continue;
+    }
+    if (std::optional<Error> e = read_config(p)) return *e;
+    model.parts.push_back(std::move(p));
+  }
+  model.index = std::move(*index);
+  return model;
+}
+
+Result<ModelPart> open_model_part(const Path& folder) {
+  std::error_code error;
+  if (!stdfs::is_directory(folder, error)) {
+    Result<Path> root = resolve_model(folder.string());  // for its words; a hub's name is never one part
+    if (!root) return root.error();
+    return Error{
+        folder.string(), "is a whole model; one part of it is wanted", "", "give the part's own folder", "E2012",
+        Exit::bad_data};
+  }
+  std::string name = folder.has_filename() ? folder.filename().string() : folder.parent_path().filename().string();
+  ModelPart part{name, "", "", folder, {}, {}};
+  if (std::optional<Error> e = read_config(part)) return *e;
+  if (part.config.is_null())
+    return Error{folder.string(),
+                 "is not the folder of a model's part: it has no config.json",
+                 "",
+                 "give a part's own folder, as model/vae",
+                 "E2012",
+                 Exit::bad_data};
+  const Json& config = part.config;
+  if (config.contains("_class_name") && config["_class_name"].is_string())
+    part.class_name = config["_class_name"].get<std::string>();
+  else if (config.contains("architectures") && config["architectures"].is_array() && !config["architectures"].empty() &&
+           config["architectures"][0].is_string())
+    part.class_name = config["architectures"][0].get<std::string>();
+  return part;
+}
+
+}  // namespace t2i
