@@ -121,7 +121,7 @@ struct Setting {
 Result<Setting> parse_setting(const std::string& text);
 
 // Reads the file (if any), then applies the settings in order, then checks every key, type and range.
-// Throws Failure with all problems at once.
+// Throws Failure with all problems at once; a file that cannot be read is E4103 to E4106 of core/base/file.h.
 Config load_config(const std::optional<std::string>& yaml_path, const std::vector<Setting>& settings);
 
 // The same on text already read; `name` stands for the file in messages.

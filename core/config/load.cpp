@@ -1,13 +1,9 @@
 // From YAML and settings to a checked Config. Nothing stops at the first problem.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
+#include "core/base/file.h"
 #include "core/config/config.h"
 #include "core/config/convert.h"
 #include "core/config/knob.h"
@@ -223,36 +219,6 @@ void check_together(Loader& load) {
               "give one image per prompt, or one for all", "E1011");
 }
 
-Result<std::string> read_small_file(const std::string& path) {
-  auto problem = [&](std::string what, std::string todo, Exit exit) {
-    return Error{path, std::move(what), "", std::move(todo), "E1010", exit};
-  };
-  int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0) {
-    if (errno == ENOENT)
-      return problem("there is no such file", "check the path, or leave it out and use --set", Exit::missing);
-    return problem(fmt::format("cannot be opened: {}", std::strerror(errno)), "check the permissions", Exit::io);
-  }
-  struct Close {
-    int file;
-    ~Close() { close(file); }
-  } closer{file};
-  struct stat info {};
-  if (fstat(file, &info) != 0 || !S_ISREG(info.st_mode))
-    return problem("is not a file", "name the YAML file itself", Exit::missing);
-  std::string text;
-  char part[65536];
-  for (;;) {
-    ssize_t got = read(file, part, sizeof part);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return problem(fmt::format("cannot be read: {}", std::strerror(errno)), "check the disk", Exit::io);
-    if (got == 0) return text;
-    text.append(part, static_cast<size_t>(got));
-    if (text.size() > file_limit_bytes)
-      return problem("is larger than 4 MiB, which no configuration is", "name the YAML file", Exit::config);
-  }
-}
-
 }  // namespace
 
 Result<Setting> parse_setting(const std::string& text) {
@@ -284,7 +250,7 @@ Config load_config_text(const std::string& text, const std::string& name, const 
 
 Config load_config(const std::optional<std::string>& yaml_path, const std::vector<Setting>& settings) {
   if (!yaml_path) return load_config_text("", "", settings);
-  return load_config_text(read_small_file(*yaml_path).take(), *yaml_path, settings);
+  return load_config_text(read_file(*yaml_path, file_limit_bytes).take(), *yaml_path, settings);
 }
 
 std::vector<Error> missing_for_run(const Config& config) {

@@ -1,9 +1,9 @@
 // A Config as text: the commented config.yaml, its hash, the difference between two.
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <cmath>
 
+#include "core/base/hash.h"
 #include "core/config/config.h"
 #include "core/config/knob.h"
 
@@ -71,8 +71,7 @@ std::string write_config(const Config& config) {
 std::string config_hash(const Config& config) {
   std::string text;
   for (const auto& [key, value] : flat(config)) text += key + "=" + dump(value) + "\n";
-  XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  return xxh3_hex(as_bytes(text));
 }
 
 ConfigDiff diff_configs(const Config& before, const Config& after) {

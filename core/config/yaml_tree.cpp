@@ -225,8 +225,7 @@ std::vector<Error> tab_problems(const std::string& text, const std::string& name
     size_t end = std::min(text.find('\n', start), text.size());
     size_t content = std::min(text.find_first_not_of(" \t\r", start), end);
     size_t tab = text.find('\t', start);
-    if (tab < content && tabs++ == 0)
-      first_line = line, first_column = static_cast<int>(tab - start) + 1;
+    if (tab < content && tabs++ == 0) first_line = line, first_column = static_cast<int>(tab - start) + 1;
     start = end + 1;
   }
   if (tabs == 0) return {};

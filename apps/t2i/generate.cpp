@@ -1,0 +1,106 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <limits>
+
+#include "apps/t2i/options.h"
+#include "core/commands.h"
+
+namespace t2i {
+namespace {
+
+constexpr int64_t largest = std::numeric_limits<int64_t>::max();
+
+// FILE[:SCALE]; a colon that no number follows belongs to the file.
+GenerateOptions::Lora parse_lora(const std::string& text) {
+  size_t colon = text.rfind(':');
+  double scale = 1;
+  if (colon != std::string::npos && colon > 0) {
+    auto [end, error] = std::from_chars(text.data() + colon + 1, text.data() + text.size(), scale);
+    if (error == std::errc() && end == text.data() + text.size()) return {text.substr(0, colon), scale};
+  }
+  return {text, 1};
+}
+
+void parse_size(Options& options, GenerateOptions& out) {
+  if (!options.has("size")) return;
+  std::string text = options.text("size");
+  const char* last = text.data() + text.size();
+  auto [middle, first_error] = std::from_chars(text.data(), last, out.width);
+  bool sound = first_error == std::errc() && middle != last && *middle == 'x';
+  if (sound) {
+    auto [end, error] = std::from_chars(middle + 1, last, out.height);
+    sound = error == std::errc() && end == last;
+  }
+  if (!sound || out.width < 8 || out.height < 8 || out.width > 65536 || out.height > 65536)
+    options.problem("--size", fmt::format("{} is not a width and a height in pixels", text), "write --size 768x512");
+}
+
+}  // namespace
+
+int generate_command(const Command& self, const std::vector<std::string>& arguments) {
+  Options options(self);
+  options.add("model", "DIR", "a model folder, or org/name in the local hub cache")
+      .add("plugin", "F", "the model family's plugin (else as the model folder says)")
+      .add_list("lora", "FILE[:SCALE]", "add this adapter; may be repeated")
+      .add("task", "T", "what the model follows")
+      .add_words("image", "FILE", "input images, one per prompt or one for all, where the task reads one")
+      .add_words("prompt", "TEXT", "what to draw; may be repeated")
+      .add("prompts", "FILE", "one prompt a line")
+      .add("negative", "TEXT", "what to steer away from")
+      .add("steps", "N", "sampling steps")
+      .add("guidance", "G", "how strongly the prompt guides; 1 is no guidance")
+      .add("image-guidance", "G", "how strongly the input image guides")
+      .add("sampler", "S",
+           "ddim, ddpm, euler, euler_a, dpm++2m, dpm++2m_karras, flow_euler; else the model folder's own")
+      .add("seed", "N", "the initial noise follows from it (0)")
+      .add("size", "WxH", "pixels; else what the model was made for")
+      .add("count", "N", "images per prompt (1)")
+      .add("batch", "N", "images drawn at once (1)")
+      .add("format", "F", "simple: PNG files; coco: numbered files with their annotations (simple)")
+      .add("output", "PATH", "a .png for one image, else a folder")
+      .add("latents", "IN.safetensors", "begin from this noise")
+      .add("save-latents", "OUT.safetensors", "also write the latents of the results")
+      .add("dtype", "D", "float32, bfloat16 or float16 (float32)")
+      .add("device", "D", "auto, cpu or cuda (auto)")
+      .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
+  if (!options.parse(arguments)) return 0;
+
+  GenerateOptions out;
+  options.require("model");
+  options.require("output");
+  if (options.has("prompt") == options.has("prompts"))
+    options.problem("t2i generate",
+                    options.has("prompt") ? "--prompt and --prompts exclude each other" : "there is no prompt",
+                    "give --prompt TEXT or --prompts FILE", "E1023");
+  out.model = options.text("model");
+  out.plugin = options.text("plugin");
+  for (const std::string& text : options.texts("lora")) out.loras.push_back(parse_lora(text));
+  out.images = options.texts("image");
+  out.prompts = options.texts("prompt");
+  out.prompts_file = options.text("prompts");
+  if (out.images.size() > 1 && !out.prompts.empty() && out.images.size() != out.prompts.size())
+    options.problem("--image", fmt::format("there are {} images and {} prompts", out.images.size(), out.prompts.size()),
+                    "give one image per prompt, or one for all");
+  out.negative = options.text("negative");
+  out.steps = options.integer("steps", 1, 10000);
+  out.guidance = options.number("guidance", 0, 1000);
+  out.image_guidance = options.number("image-guidance", 0, 1000);
+  out.sampler = options.choice("sampler", sampler_names(), "");
+  out.seed = options.integer("seed", 0, largest).value_or(0);
+  parse_size(options, out);
+  out.count = options.integer("count", 1, 1000000).value_or(1);
+  out.batch = options.integer("batch", 1, 65536).value_or(1);
+  out.format = options.choice("format", {"simple", "coco"}, "simple");
+  out.output = options.text("output");
+  out.latents = options.text("latents");
+  out.save_latents = options.text("save-latents");
+  out.dtype = options.choice("dtype", {"float32", "bfloat16", "float16"}, out.dtype);
+  out.device = options.choice("device", {"auto", "cpu", "cuda"}, out.device);
+  out.plugin_paths = options.texts("plugin-path");
+  options.finish();
+  out.task = load_config(std::nullopt, options.settings({{"task", "task"}})).task;
+  return call_engine("generate", &out);
+}
+
+}  // namespace t2i
