@@ -2,16 +2,34 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <sstream>
+
+#include "core/config/knob.h"
 
 namespace po = boost::program_options;
 
 namespace t2i {
 namespace {
 constexpr unsigned width = 112, description_width = 84;
+
+std::string usage(const Command& command) {
+  return *command.arguments ? fmt::format("t2i {} {}", command.name, command.arguments)
+                            : fmt::format("t2i {}", command.name);
 }
+
+// "--train_batch_size" or "--train-batch-size", as other trainers have it: the key that means the same here.
+std::string key_of_option(const std::string& option) {
+  std::string leaf = option.substr(std::min(option.find_first_not_of('-'), option.size()));
+  std::replace(leaf.begin(), leaf.end(), '-', '_');
+  for (const Knob& knob : knobs())
+    if (leaf_of(knob.key) == leaf || knob.key == leaf) return knob.key;
+  return "";
+}
+}  // namespace
 
 Options::Options(const Command& command) : command_(command), table_("options", width, description_width) {
   table_.add_options()("help,h", "print this");
@@ -46,8 +64,7 @@ Options& Options::positional(const char* name, int most) {
 void Options::help(const std::string& more) const {
   std::ostringstream table;
   table << table_;
-  std::string text =
-      fmt::format("t2i {} {}\n{}.\n\n{}{}", command_.name, command_.arguments, command_.doc, table.str(), more);
+  std::string text = fmt::format("{}\n{}.\n\n{}{}", usage(command_), command_.doc, table.str(), more);
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
@@ -59,21 +76,28 @@ bool Options::parse(const std::vector<std::string>& arguments, const std::string
   std::string see = fmt::format("see t2i {} --help", command_.name);
   std::string where = fmt::format("t2i {}", command_.name);
   try {
-    po::parsed_options parsed =
-        po::command_line_parser(arguments).options(all).positional(positional_).style(style).allow_unregistered().run();
-    for (const auto& option : parsed.options) {
+    // First with room for any number of arguments, so that an unknown option is named and not its value.
+    po::options_description loose;
+    loose.add(table_).add_options()("argument", po::value<Texts>(), "");
+    po::positional_options_description any;
+    any.add("argument", -1);
+    auto scan =
+        po::command_line_parser(arguments).options(loose).positional(any).style(style).allow_unregistered().run();
+    for (const auto& option : scan.options) {
       if (!option.unregistered) continue;
       std::string given = option.original_tokens.empty() ? option.string_key : option.original_tokens[0];
       given = given.substr(0, given.find('='));
       auto near = nearest(given, names_);
-      problem(where, "unknown option " + given, near ? fmt::format("did you mean {}?", *near) : see, "E1021");
+      if (std::string key = key_of_option(given); !key.empty() && table_.find_nothrow("set", false))
+        problem(where, "unknown option " + given, fmt::format("write --set {}=…", key), "E1021");
+      else problem(where, "unknown option " + given, near ? fmt::format("did you mean {}?", *near) : see, "E1021");
     }
     finish();
+    auto parsed = po::command_line_parser(arguments).options(all).positional(positional_).style(style).run();
     po::store(parsed, values_);
     po::notify(values_);
   } catch (const po::too_many_positional_options_error&) {
-    problem(where, "there is one argument too many", fmt::format("t2i {} {}", command_.name, command_.arguments),
-            "E1023");
+    problem(where, "there is one argument too many", usage(command_), "E1023");
   } catch (const po::multiple_occurrences& e) {
     problem(where, fmt::format("{} is given twice", e.get_option_name()), "give it once", "E1022");
   } catch (const po::invalid_command_line_syntax& e) {

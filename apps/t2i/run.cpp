@@ -14,7 +14,9 @@ std::string knob_help() {
   for (const Knob& knob : knobs()) {
     if (std::string section = section_of(knob.key); section != open) {
       open = section;
-      text += "\n";
+      for (const KnobSection& known : knob_sections())
+        if (known.name == open && !open.empty()) text += fmt::format("\n{}: {}\n", known.name, known.doc);
+      if (open.empty()) text += "\n";
     }
     std::string choices = knob.choices.empty() ? "" : fmt::format(" One of {}.", fmt::join(knob.choices, ", "));
     text += fmt::format("  {} [{}]\n      {}{}\n", knob.key, knob_default(knob), knob.doc, choices);
