@@ -10,6 +10,7 @@ function(t2i_add_plugin name)
   # The version script hides what clang would still export; -fno-gnu-unique keeps the library free of process-wide symbols.
   target_compile_options(t2i-${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
   target_link_options(t2i-${name} PRIVATE "-Wl,--version-script=${T2I_PLUGIN_EXPORTS}" -Wl,--no-undefined)
+  set_property(GLOBAL APPEND PROPERTY T2I_PLUGIN_TARGETS t2i-${name})
   if(T2I_PLUGIN_OUTPUT_DIR)
     set_target_properties(t2i-${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${T2I_PLUGIN_OUTPUT_DIR}")
   endif()

@@ -6,6 +6,8 @@
 #pragma once
 #include <t2i/t2i.hpp>
 
+#include <algorithm>
+
 namespace t2i __attribute__((visibility("hidden"))) {
 
   inline bool is_twin(std::string_view name) { return name.starts_with("null_") || name.starts_with("negative_"); }
