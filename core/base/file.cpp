@@ -233,14 +233,21 @@ std::optional<Error> stream_file(const Path& path, const ByteSink& take, FileSys
 
 // ---- writing ----
 
-void write_all(FileSystem& disk, int fd, Bytes bytes, const Path& path) {
+void write_all(FileSystem& disk, int fd, Bytes bytes, const Path& path, uint64_t needed_after) {
   while (!bytes.empty()) {
     ssize_t n = disk.write(fd, bytes.first(std::min<size_t>(bytes.size(), size_t{1} << 30)));
     if (n == -EINTR) continue;
     if (n == 0) n = -EIO;  // a disk that takes nothing and says nothing would be asked for ever
-    if (n < 0) fail_write(disk, path, "writing", static_cast<int>(n), bytes.size());
+    if (n < 0) fail_write(disk, path, "writing", static_cast<int>(n), bytes.size() + needed_after);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
+}
+
+void sync_file(FileSystem& disk, int fd, const Path& path) {
+  int synced;
+  do synced = disk.fsync(fd);
+  while (synced == -EINTR);
+  if (synced < 0) fail_write(disk, path, "syncing", synced);
 }
 
 void sync_folder(FileSystem& disk, const Path& folder) {
@@ -298,10 +305,7 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::write(Bytes bytes) { write_all(disk_, fd_, bytes, path_); }
 
 void AtomicFile::commit() {
-  int synced;
-  do synced = disk_.fsync(fd_);
-  while (synced == -EINTR);
-  if (synced < 0) fail_write(disk_, path_, "syncing", synced);
+  sync_file(disk_, fd_, path_);
   int closed = disk_.close(std::exchange(fd_, -1));
   if (closed < 0 && closed != -EINTR) fail_write(disk_, path_, "closing", closed);
   kill_point("file-renaming");

@@ -110,7 +110,9 @@ class AtomicFile {
 };
 
 void write_file(const Path& path, Bytes bytes, FileSystem& disk = real_file_system());  // through AtomicFile
-void write_all(FileSystem& disk, int fd, Bytes bytes, const Path& path);  // loops over EINTR and short writes
+// Loops over EINTR and short writes. `needed_after`: bytes that will follow, for the message of a full disk.
+void write_all(FileSystem& disk, int fd, Bytes bytes, const Path& path, uint64_t needed_after = 0);
+void sync_file(FileSystem& disk, int fd, const Path& path);
 void sync_folder(FileSystem& disk, const Path& folder);
 void make_folders(const Path& folder, FileSystem& disk = real_file_system());  // with parents; there already is fine
 // Removes `path` and all below it, following no link. Returns the first −errno, or 0.

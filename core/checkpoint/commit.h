@@ -13,15 +13,9 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/checkpoint/manifest.h"
 
 namespace t2i {
-
-struct FileRecord {
-  std::string name;  // relative to the checkpoint, '/' between folders
-  uint64_t bytes = 0;
-  std::string xxh3;                 // XXH3-128 of all of it
-  std::vector<std::string> pieces;  // of each 16 MiB, so that damage can be placed; empty for one piece
-};
 
 struct Committed {
   Path folder;                 // …/checkpoint-STEP
@@ -30,39 +24,41 @@ struct Committed {
 
 class CheckpointWriter {
  public:
-  // Removes leftovers of dead runs (the caller holds the run's lock), checks the free space for `expected_bytes`
-  // (0: unknown; E4101), makes the temporary folder.
+  // Checks that `expected_bytes` are free (0: unknown; E4101) and makes the temporary folder.
   CheckpointWriter(Path output_folder, int64_t step, uint64_t expected_bytes, FileSystem& disk = real_file_system());
   ~CheckpointWriter();  // not finished: the temporary folder is removed
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
   const Path& folder() const { return temporary_; }
-  // Files reach the disk before these return. Throws Failure E4101/E4102; the checkpoints before it are untouched.
+  // `write` hands the file's bytes to the sink; they are on the disk before this returns. Throws Failure E4101/E4102;
+  // the checkpoints before this one are untouched.
   void add_file(const std::string& name, const std::function<void(const ByteSink&)>& write);
   void add_file(const std::string& name, Bytes bytes);
   void add_file(FileRecord written);  // by another process into folder(), with write_checkpoint_file
 
-  // `about` (an object) goes into the manifest as "state". Keeps the newest `keep` checkpoints (0: all).
-  Committed finish(const Json& about, int keep);
+  // Makes it a checkpoint. `state` (an object) is kept in the manifest. The newest `keep` stay (0: all), this one among
+  // them. Where checkpoint-STEP is there already it is replaced; what t2i did not write is moved aside, never removed.
+  Committed finish(const Json& state, int keep);
 
  private:
+  void publish(std::vector<Error>& notices);
+
   FileSystem& disk_;
-  Path output_, temporary_;
-  int64_t step_;
-  std::vector<FileRecord> files_;
-  bool done_ = false;
+  Path output_, target_, temporary_;
+  uint64_t still_expected_;
+  Manifest manifest_;
+  bool published_ = false;
 };
 
+// `expected_bytes`: of this and all later files, for the message of a full disk.
 FileRecord write_checkpoint_file(const Path& folder, const std::string& name,
                                  const std::function<void(const ByteSink&)>& write,
-                                 FileSystem& disk = real_file_system());
+                                 FileSystem& disk = real_file_system(), uint64_t expected_bytes = 0);
 
 struct Checkpoint {
   Path folder;
-  int64_t step = 0;
-  Json state;                     // what was given to finish()
-  std::vector<FileRecord> files;  // all verified
+  Manifest manifest;
 };
 
 // Every byte against the manifest. E4112 names the file, the byte range and what is wrong.
@@ -72,13 +68,14 @@ struct NewestCheckpoint {
   std::optional<Checkpoint> checkpoint;  // nothing: there is none yet
   std::vector<Error> notices;            // newer ones that were passed over, and why
 };
-// The newest checkpoint whose every byte is right. E4113 where there are some and none is whole.
+// The newest checkpoint whose every byte is right. E4113 where t2i wrote some and none is whole.
 Result<NewestCheckpoint> find_newest_valid(const Path& output_folder, FileSystem& disk = real_file_system());
 
-// checkpoint-STEP folders of `output_folder` that have a manifest, newest first, unverified.
+// Folders named checkpoint-STEP in `output_folder`, newest first; nothing is looked into.
 std::vector<std::pair<int64_t, Path>> list_checkpoints(const Path& output_folder);
 
-// Removes `.tmp-STEP-UUID` left by a killed run. Only while holding the run's lock.
-void remove_leftovers(const Path& output_folder, FileSystem& disk = real_file_system());
+// Removes what a killed run left half done: `.tmp-STEP-UUID` folders and unfinished files. To be called once at the
+// start of a run, while holding its lock. Returns notices.
+std::vector<Error> remove_leftovers(const Path& output_folder, FileSystem& disk = real_file_system());
 
 }  // namespace t2i
