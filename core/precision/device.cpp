@@ -45,12 +45,12 @@ at::ScalarType dtype_from(const std::string& name, const std::string& key) {
   fail({key, "'" + name + "' is not an element type", "", "use float32, bfloat16 or float16", "E1003", Exit::config});
 }
 
-void set_compute_threads(int64_t threads) {
-  if (threads <= 0) {
-    cpu_set_t set;
-    threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  }
-  at::set_num_threads(static_cast<int>(threads));
+int default_threads(int local_world) {
+  cpu_set_t set;
+  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return std::max(1, cores / std::max(1, local_world));
 }
+
+void set_compute_threads(int threads) { at::set_num_threads(threads); }
 
 }  // namespace t2i

@@ -14,7 +14,8 @@ at::Device choose_device(const std::string& wanted, int local_rank = 0);
 // "float32", "bfloat16", "float16" and their short forms; Failure E1003 names the key.
 at::ScalarType dtype_from(const std::string& name, const std::string& key);
 
-// CPU threads of the arithmetic; 0: as many as the process may use.
-void set_compute_threads(int64_t threads);
+// Threads of the CPU's arithmetic for one of `local_world` processes of a machine: its share of the cores.
+int default_threads(int local_world);
+void set_compute_threads(int threads);
 
 }  // namespace t2i

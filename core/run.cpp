@@ -1,0 +1,145 @@
+// The life of a run on one page: who am I → what is asked → open → load → resume → train → leave a folder behind.
+#include "core/run.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "core/base/version.h"
+#include "core/checkpoint/commit.h"
+#include "core/checkpoint/run_lock.h"
+#include "core/dist/group.h"
+#include "core/dist/reducer.h"
+#include "core/precision/device.h"
+#include "core/session.h"
+#include "core/train/final_folder.h"
+#include "core/train/loop.h"
+#include "core/train/pattern.h"
+#include "core/train/resume.h"
+#include "core/train/saved_state.h"
+#include "core/train/stop_signal.h"
+
+namespace t2i {
+namespace {
+
+Dataset open_data(const Config& config, const Task& task, LoaderOptions& loader, int64_t resolution) {
+  for (const TaskColumn& c : task.columns()) {
+    auto mapped = config.data.columns.find(c.name);
+    loader.columns.push_back({c.name, c.is_image, mapped == config.data.columns.end() ? "" : mapped->second, true});
+  }
+  loader.transform.width = loader.transform.height = static_cast<int>(resolution);
+  loader.transform.center_crop = config.data.center_crop;
+  loader.transform.random_flip = config.data.random_flip;
+  loader.on_error = config.data.on_error == "skip" ? OnError::skip : OnError::stop;
+  loader.resize_mismatched = config.data.on_mismatch == "resize";
+  loader.num_workers = static_cast<int>(config.data.num_workers);
+  loader.limits.max_pixels = static_cast<uint64_t>(config.data.max_pixels);
+  DatasetOptions options;
+  options.allow_outside = config.data.allow_outside;
+  options.limits = loader.limits;
+  if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
+  if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
+  return open_dataset(config.data.path, loader.columns, options);
+}
+
+std::unique_ptr<Reducer> make_reducer(Group& group, const ParamStore& weights) {
+  std::vector<ReducedParameter> reduced;
+  for (const Parameter& p : weights.parameters)
+    if (p.trainable) reduced.push_back({p.value, p.offset, p.value.numel()});
+  return std::make_unique<Reducer>(group, weights.trained_grad, std::move(reduced));
+}
+
+int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
+  if (config.train.max_train_steps) return *config.train.max_train_steps;
+  return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
+}
+
+}  // namespace
+
+int run_command(const RunOptions& options) {
+  const Config& config = options.config;
+  if (auto missing = missing_for_run(config); !missing.empty()) throw Failure(missing);
+  install_stop_signals();
+
+  // Who am I, and with whom.
+  Launch launch = launch_from_environment().take();
+  int threads = static_cast<int>(config.train.num_threads);
+  set_compute_threads(threads ? threads : default_threads(launch.local_world));
+  auto session = open_session(config, options.plugin_paths, {.loss = true, .device = config.train.device, .local_rank = launch.local_rank});
+  auto group = make_group(launch, session->device, 600);
+  std::optional<RunLock> lock;
+  if (group->is_first()) lock.emplace(RunLock::acquire(config.output).take());
+  group->barrier("the output folder's lock");
+
+  // What to train on.
+  const Json& about = session->model->about();
+  int64_t resolution = config.data.resolution.value_or(about.value("resolution", int64_t{512}));
+  if (resolution % session->model->downscale())
+    fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, session->model->downscale()),
+          "the VAE makes one latent of so many pixels a side", fmt::format("use {}", resolution / session->model->downscale() * session->model->downscale()),
+          "E1020", Exit::config});
+  LoaderOptions loader_options;
+  Dataset dataset = open_data(config, *session->task, loader_options, resolution);
+  BatchPlan plan{static_cast<uint64_t>(config.train.seed), config.train.train_batch_size, config.train.gradient_accumulation_steps,
+                 group->rank(), group->world()};
+  int64_t rows = static_cast<int64_t>(dataset.rows.size());
+  int64_t max_steps = steps_of(config, rows, plan.per_step());
+  require_equal(*group, {{"configuration", config_hash(config)}, {"data", dataset.fingerprint}, {"t2i", version}});
+
+  // The weights: the denoiser is trained, encoders and VAE are frozen.
+  at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
+  load_role(*session, config, "text_encoder", at::kFloat);
+  load_role(*session, config, "vae", at::kFloat);
+  TrainState state;
+  state.weights = &load_part(*session, config, session->model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
+                             [&](const std::string& name) { return matches_any(name, config.train.parameters); });
+  if (!state.weights->trained.defined())
+    fail({"train.parameters", "no parameter matches", "", "use * for any text, as in *attn*", "E1021", Exit::config});
+  state.weights->recompute = config.train.gradient_checkpointing;
+  state.optimizer = make_optimizer_state(state.weights->trained);
+  state.loss_scale = LossScale(session->device, compute == at::kHalf);
+  if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);
+
+  // Where an earlier attempt left off.
+  int64_t samples_seen = resume(options, *session, dataset, *group, state);
+  Logbook logbook(config, *group, state.step, max_steps, compute == at::kHalf);
+  for (const std::string& n : session->notices) logbook.note("notice: " + n);
+  for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
+  logbook.note(fmt::format("{} · {} · {}: {:.2f} M parameters, {:.2f} M trained; {} samples, {} a step, {} steps{}", session->model->id(),
+                           session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
+                           static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
+                           state.step ? fmt::format(", going on from step {}", state.step) : ""));
+
+  // Train.
+  Encoder encoder(*session->model, *session->task, session->device);
+  Loader loader(dataset, loader_options);
+  BatchSource batches(dataset, loader, encoder, plan, session->device);
+  std::unique_ptr<Reducer> reducer;
+  if (group->world() > 1) reducer = make_reducer(*group, *state.weights);
+  StepContext context{*session->model, *session->task, *session->loss, *group, config.train, config.optimizer, compute, reducer.get(),
+                      watched_parameters(*state.weights, about)};
+  LoopHooks hooks;
+  hooks.save = [&] {
+    if (group->is_first()) {
+      Committed done = save_state(state, config.output, state_record(*session, config, dataset, samples_seen), static_cast<int>(config.checkpoint.keep));
+      for (const Error& e : done.notices) logbook.note("notice: " + to_string(e));
+    }
+    group->barrier("checkpoint");
+  };
+  hooks.validate = [] {};
+  Exit result = train_loop(config, context, state, samples_seen, batches, logbook, {max_steps, rows, plan}, hooks);
+
+  // Leave a folder behind.
+  for (const std::string& n : loader.notices()) logbook.note("notice: " + n);
+  for (const SkippedSample& s : loader.skipped()) logbook.note("skipped: " + to_string(s.reason));
+  if (result == Exit::done && group->is_first()) {
+    std::string folder = (std::filesystem::path(config.output) / "final").string();
+    write_final_folder(*session, state, folder);
+    logbook.note("done: " + folder);
+  }
+  return static_cast<int>(result);
+}
+
+}  // namespace t2i

@@ -1,0 +1,91 @@
+#include "core/train/batch.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <map>
+
+#include "core/kernel/draw.h"
+
+namespace t2i {
+
+struct Encoder::Memory {
+  static constexpr int64_t limit_bytes = int64_t{2} << 30;
+  int64_t bytes = 0;
+  std::map<std::string, Posterior> posteriors;
+  std::map<std::string, Tensors> texts;
+};
+
+Encoder::Encoder(Model& model, const Task& task, at::Device device)
+    : model_(model), task_(task), device_(device), memory_(std::make_unique<Memory>()) {}
+Encoder::~Encoder() = default;
+
+at::Tensor pixels_tensor(const FloatImage& image, at::Device device) {
+  return at::from_blob(const_cast<float*>(image.chw.data()), {1, 3, image.height, image.width}, at::kFloat).clone().to(device);
+}
+
+Encoder::Posterior Encoder::posterior(const FloatImage& image) {
+  Tensors out = model_.encode_image(pixels_tensor(image, device_));
+  return {out.at("mean").to(at::kFloat), out.at("logvar").to(at::kFloat)};
+}
+
+Encoder::Posterior Encoder::remembered_posterior(const Sample& sample, const std::string& column) {
+  const Geometry& g = sample.geometry;
+  std::string key = fmt::format("{} {} {} {} {}", sample.index, column, g.crop_top, g.crop_left, g.flip);
+  if (auto it = memory_->posteriors.find(key); it != memory_->posteriors.end()) return it->second;
+  Posterior made = posterior(sample.images.at(column));
+  int64_t bytes = static_cast<int64_t>(made.mean.nbytes() + made.logvar.nbytes());
+  if (memory_->bytes + bytes <= Memory::limit_bytes) {
+    memory_->bytes += bytes;
+    memory_->posteriors.emplace(std::move(key), made);
+  }
+  return made;
+}
+
+Tensors Encoder::encode_text(const std::string& text) {
+  auto it = memory_->texts.find(text);
+  if (it == memory_->texts.end()) {
+    at::NoGradGuard no_grad;
+    Tensors tokens = model_.tokenize({text});
+    for (auto& [name, t] : tokens) t = t.to(device_);
+    Tensors made = model_.encode_text(tokens);
+    if (memory_->bytes > Memory::limit_bytes) return made;
+    for (auto& [name, t] : made) memory_->bytes += static_cast<int64_t>(t.nbytes());
+    it = memory_->texts.emplace(text, std::move(made)).first;
+  }
+  return it->second;
+}
+
+at::Tensor Encoder::encode_source(const FloatImage& image) {
+  at::NoGradGuard no_grad;
+  return model_.source_latents(posterior(image).mean);
+}
+
+Tensors Encoder::encode(const std::vector<Sample>& samples, const at::Tensor& rng) {
+  at::NoGradGuard no_grad;
+  std::map<std::string, std::vector<at::Tensor>> rows;
+  for (const Sample& sample : samples) {
+    for (const TaskColumn& column : task_.columns()) {
+      if (column.use == "prompt") {
+        for (auto& [name, t] : encode_text(sample.texts.at(column.name))) rows[name].push_back(t);
+        for (auto& [name, t] : encode_text("")) rows["null_" + name].push_back(t);
+      } else {
+        Posterior p = remembered_posterior(sample, column.name);
+        if (column.use == "target")
+          rows["mean"].push_back(p.mean), rows["std"].push_back((p.logvar.clamp(-30, 20) * 0.5).exp());
+        else
+          rows["image_latents"].push_back(model_.source_latents(p.mean));
+      }
+    }
+  }
+  Tensors step;
+  for (auto& [name, list] : rows) step[name] = at::cat(list);
+  at::Tensor mean = step.at("mean"), std = step.at("std");
+  step.erase("mean"), step.erase("std");
+  at::Tensor draw = draw_normal(rng, "posterior", mean.sizes().slice(1));
+  step["latents"] = model_.scale_latents(mean + std * draw);
+  step["rng"] = rng;
+  return step;
+}
+
+}  // namespace t2i

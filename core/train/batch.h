@@ -1,0 +1,48 @@
+// What one micro-step trains on, as tensors on the device: latents and conditioning, made from loaded samples by the
+// model's encoders. Encoding is done sample by sample, so that what a sample becomes depends on nothing but the sample
+// (and remembered, where the sample can come back unchanged).
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/data/loader.h"
+#include "core/model/tensors.h"
+#include "core/plug/model.h"
+#include "core/plug/task.h"
+
+namespace t2i {
+
+class Encoder {
+ public:
+  // `dtype`: what the encoders compute in. Both must outlive the Encoder; their text encoders and VAE must be loaded.
+  Encoder(Model& model, const Task& task, at::Device device);
+  ~Encoder();
+
+  // The step's tensors for `samples` (rows in order) under `rng` [n,3]: latents, prompt_embeds…, null_prompt_embeds…,
+  // image_latents where the task has a source. Under no-grad.
+  Tensors encode(const std::vector<Sample>& samples, const at::Tensor& rng);
+
+  // The conditioning of one text, n = 1: prompt_embeds, pooled…
+  Tensors encode_text(const std::string& text);
+  // The conditioning of a source picture, n = 1: the mode of the posterior, scaled as the model wants it.
+  at::Tensor encode_source(const FloatImage& image);
+
+ private:
+  struct Posterior {
+    at::Tensor mean, logvar;
+  };
+  Posterior posterior(const FloatImage& image);
+  Posterior remembered_posterior(const Sample& sample, const std::string& column);
+
+  Model& model_;
+  const Task& task_;
+  at::Device device_;
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
+};
+
+// [1,3,H,W] float32 on `device`.
+at::Tensor pixels_tensor(const FloatImage& image, at::Device device);
+
+}  // namespace t2i

@@ -1,0 +1,40 @@
+// What a run tells while it goes: metrics.jsonl (an object a step), TensorBoard, and a line for the person watching.
+// Values stay on the device until a logging step reads all steps since the last one in a single transfer.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+#include "core/dist/group.h"
+#include "core/train/step.h"
+
+namespace t2i {
+
+struct StepRecord {
+  int64_t step = 0;  // from 1
+  double epoch = 0, learning_rate = 0, step_seconds = 0, data_seconds = 0;
+  int64_t images = 0;  // over all processes
+  StepResult result;
+  std::vector<std::string> samples;  // where this process's rows came from: named if the step's gradient is no number
+};
+
+class Logbook {
+ public:
+  // Rank 0 writes; the others only take part in averaging. `resumed_step`: later lines of metrics.jsonl are cut off.
+  Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t max_steps, bool loss_scaling);
+  ~Logbook();
+
+  void add(StepRecord record);
+  // Reads and writes everything added. Failure E4201 when steps without a usable gradient were more than allowed.
+  void flush();
+  void note(const std::string& line);                                            // one line to the person
+  void image(const std::string& tag, const std::string& png_path, int64_t step); // to TensorBoard
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace t2i

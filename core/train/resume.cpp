@@ -1,0 +1,65 @@
+#include "core/train/resume.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "core/base/file.h"
+#include "core/base/version.h"
+#include "core/checkpoint/commit.h"
+#include "core/train/saved_state.h"
+
+namespace t2i {
+
+Json state_record(const Session& session, const Config& config, const Dataset& dataset, int64_t samples_seen) {
+  return {{"samples_seen", samples_seen},
+          {"config", to_json(config)},
+          {"config_yaml", write_config(config)},
+          {"data_fingerprint", dataset.fingerprint},
+          {"model", session.model->id()},
+          {"task", {{"name", session.task->id()}, {"options", Json::parse(session.task_options)}}},
+          {"loss", {{"name", session.loss->id()}, {"options", Json::parse(session.loss_options)}}},
+          {"t2i", version},
+          {"torch", T2I_TORCH_VERSION}};
+}
+
+static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkpoint& checkpoint, const Dataset& dataset) {
+  std::vector<Error> errors;
+  std::string from = checkpoint.folder.string();
+  Config before = load_config_text(checkpoint.state.at("config_yaml"), from + "/manifest.json", {});
+  for (const ConfigChange& c : diff_configs(before, options.config).unsafe) {
+    if (std::find(options.allow_change.begin(), options.allow_change.end(), c.key) != options.allow_change.end()) continue;
+    if (c.key == "output") continue;  // the folder was moved: it is still the same run
+    errors.push_back({c.key, fmt::format("is {} now and was {} in the run that {} holds", c.after, c.before, options.config.output),
+                      "going on would train something else than was begun", "set it back, use another output, or add --allow-change " + c.key,
+                      "E1030", Exit::config});
+  }
+  if (checkpoint.state.at("data_fingerprint") != dataset.fingerprint &&
+      std::find(options.allow_change.begin(), options.allow_change.end(), "data") == options.allow_change.end())
+    errors.push_back({dataset.root, "the data is no longer what this run began with", "rows or images were added, removed or changed",
+                      "use another output, or add --allow-change data", "E4131", Exit::config});
+  return errors;
+}
+
+int64_t resume(const RunOptions& options, const Session&, const Dataset& dataset, Group& group, TrainState& state) {
+  Path output = options.config.output;
+  NewestCheckpoint newest = find_newest_valid(output).take();
+  for (const Error& notice : newest.notices)
+    if (group.is_first()) fmt::print(stderr, "notice: {}\n", to_string(notice));
+  int64_t samples_seen = 0;
+  if (newest.checkpoint) {
+    if (auto errors = unsafe_changes(options, *newest.checkpoint, dataset); !errors.empty()) throw Failure(std::move(errors));
+    restore_state(state, *newest.checkpoint);
+    samples_seen = newest.checkpoint->state.at("samples_seen");
+  }
+  if (group.is_first()) {
+    std::string text = write_config(options.config);
+    write_file(output / "config.yaml", as_bytes(text));
+  }
+  group.barrier("resume");
+  return samples_seen;
+}
+
+}  // namespace t2i

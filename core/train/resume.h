@@ -1,0 +1,19 @@
+// Going on where an earlier attempt left off, or starting: the output folder decides.
+#pragma once
+#include "core/commands.h"
+#include "core/data/dataset.h"
+#include "core/dist/group.h"
+#include "core/session.h"
+#include "core/train/step.h"
+
+namespace t2i {
+
+// Restores `state` from the newest whole checkpoint of the output folder and returns the number of samples it had seen
+// (0 for a fresh run). Writes config.yaml. Failure E1030 lists changed settings that would change what is trained,
+// unless allowed one by one; E4131 when the data is no longer the same.
+int64_t resume(const RunOptions& options, const Session& session, const Dataset& dataset, Group& group, TrainState& state);
+
+// What a checkpoint's manifest says beside the weights.
+Json state_record(const Session& session, const Config& config, const Dataset& dataset, int64_t samples_seen);
+
+}  // namespace t2i

@@ -1,0 +1,67 @@
+#include "core/train/saved_state.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "core/model/load.h"
+
+namespace t2i {
+namespace {
+
+// Name and flat buffer of each thing that is stored per parameter.
+std::vector<std::pair<std::string, at::Tensor>> per_parameter(const TrainState& s) {
+  std::vector<std::pair<std::string, at::Tensor>> list{
+      {"weights/", s.weights->trained}, {"exp_avg/", s.optimizer.exp_avg}, {"exp_avg_sq/", s.optimizer.exp_avg_sq}};
+  if (s.ema.average.defined()) list.push_back({"ema/", s.ema.average});
+  return list;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> scalars(const TrainState& s) {
+  return {{"optimizer_step", s.optimizer.step}, {"loss_scale", s.loss_scale.value()}, {"good_steps", s.loss_scale.good_steps()}};
+}
+
+}  // namespace
+
+at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter) {
+  return flat.narrow(0, parameter.offset, parameter.value.numel()).view(parameter.shape);
+}
+
+Committed save_state(const TrainState& state, const std::string& output, const Json& about, int keep) {
+  at::NoGradGuard no_grad;
+  std::vector<TensorSource> sources;
+  std::vector<at::Tensor> alive;
+  for (auto& [prefix, flat] : per_parameter(state)) {
+    at::Tensor on_host = flat.to(at::kCPU);
+    alive.push_back(on_host);
+    for (const Parameter& p : state.weights->parameters)
+      if (p.trainable) sources.push_back(tensor_source(prefix + p.name, view_of(on_host, p)));
+  }
+  for (auto& [name, t] : scalars(state)) {
+    alive.push_back(t.to(at::kCPU).contiguous());
+    sources.push_back(tensor_source(name, alive.back()));
+  }
+  CheckpointWriter writer(output, state.step, safetensors_size(sources), real_file_system());
+  writer.add_file("state.safetensors", [&](const ByteSink& sink) { stream_safetensors(sources, {}, sink); });
+  return writer.finish(about, keep);
+}
+
+void restore_state(TrainState& state, const Checkpoint& checkpoint) {
+  at::NoGradGuard no_grad;
+  std::string where = (checkpoint.folder / "state.safetensors").string();
+  SafetensorsFile file = open_safetensors(where).take();
+  auto copy = [&](const std::string& name, at::Tensor to) {
+    const TensorEntry* entry = file.find(name);
+    if (!entry || entry->shape != to.sizes().vec())
+      fail({where, "tensor '" + name + "' is missing or has another shape", "the checkpoint is of another model or other trained parameters",
+            "use another output folder, or the configuration that this run began with", "E4130", Exit::bad_data});
+    to.copy_(stored_tensor(*entry));
+  };
+  for (auto& [prefix, flat] : per_parameter(state))
+    for (const Parameter& p : state.weights->parameters)
+      if (p.trainable) copy(prefix + p.name, view_of(flat, p));
+  for (auto& [name, t] : scalars(state)) copy(name, t);
+  if (auto damage = file.map->damage()) fail(*damage);
+  state.step = checkpoint.step;
+}
+
+}  // namespace t2i

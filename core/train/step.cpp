@@ -1,0 +1,70 @@
+#include "core/train/step.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "core/dist/reducer.h"
+#include "core/kernel/draw.h"
+#include "core/plug/step_scope.h"
+#include "core/train/objective.h"
+
+namespace t2i {
+
+// One micro-batch: draw noise and timesteps, let the task drop conditioning, predict, measure, go backward.
+static Tensors forward_backward(StepContext& c, TrainState& state, Tensors batch) {
+  const at::Tensor& latents_BCHW = batch.at("latents");
+  batch["noise"] = draw_normal(batch.at("rng"), "noise", latents_BCHW.sizes().slice(1));
+  batch["timesteps"] = c.loss.draw(batch);
+  Tensors step = c.task.apply(batch);  // what the model may see
+  for (const char* name : {"latents", "noise", "timesteps", "rng"}) step[name] = batch.at(name);
+
+  Tensors result = denoising_loss(c.model, c.loss, step, c.compute);
+  at::Tensor share = result.at("loss") / static_cast<double>(c.train.gradient_accumulation_steps);
+  torch::autograd::backward({share * state.loss_scale.value()}, {});
+  return result;
+}
+
+StepResult train_step(StepContext& c, TrainState& state, double learning_rate, bool measure,
+                      const std::function<Tensors(int64_t)>& next_batch) {
+  StepScope no_waiting;
+  ParamStore& weights = *state.weights;
+  int64_t micro_steps = c.train.gradient_accumulation_steps;
+  StepResult out;
+  weights.trained_grad.zero_();  // in place: every parameter's gradient is a view of this buffer
+
+  for (int64_t k = 0; k < micro_steps; ++k) {
+    Tensors batch = next_batch(k);
+    if (c.reducer && k + 1 == micro_steps) c.reducer->arm();  // the last backward also starts the reductions
+    Tensors result = forward_backward(c, state, std::move(batch));
+    at::Tensor loss = result.at("loss").detach(), raw = result.at("raw_loss_per_sample").detach().mean();
+    out.loss = k ? out.loss + loss : loss;
+    out.raw_loss = k ? out.raw_loss + raw : raw;
+  }
+  if (c.reducer) c.reducer->finish();
+  out.loss = out.loss / static_cast<double>(micro_steps);
+  out.raw_loss = out.raw_loss / static_cast<double>(micro_steps);
+
+  // The gradient is still multiplied by the loss scale; the norm is of what it stands for. Clipping changes only the
+  // number the optimizer divides by.
+  at::NoGradGuard no_grad;
+  at::Tensor scale = state.loss_scale.value();
+  out.grad_norm = at::linalg_vector_norm(weights.trained_grad, 2, {}, false, at::kFloat) / scale;
+  out.found_bad = at::logical_not(at::isfinite(out.grad_norm)).to(at::kFloat).reshape({1});
+  at::Tensor divisor = scale;
+  if (c.train.max_grad_norm > 0) divisor = scale * ((out.grad_norm + 1e-6) / c.train.max_grad_norm).clamp_min(1.0);
+  if (measure && !c.watched.empty()) {
+    for (const Parameter* p : c.watched) {
+      at::Tensor mean = p->value.grad().abs().mean() / scale;
+      out.watched_grad = out.watched_grad.defined() ? out.watched_grad + mean : mean;
+    }
+    out.watched_grad = out.watched_grad / static_cast<double>(c.watched.size());
+  }
+
+  adamw_update(c.optimizer, learning_rate, weights.trained, weights.trained_grad, state.optimizer, divisor, out.found_bad);
+  state.loss_scale.update(out.found_bad);
+  if (c.train.use_ema) state.ema.update(weights.trained, out.found_bad, state.step);
+  ++state.step;
+  return out;
+}
+
+}  // namespace t2i
