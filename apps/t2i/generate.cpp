@@ -86,7 +86,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
   out.steps = options.integer("steps", 1, 10000);
   out.guidance = options.number("guidance", 0, 1000);
   out.image_guidance = options.number("image-guidance", 0, 1000);
-  out.sampler = options.choice("sampler", sampler_names(), "");
+  out.sampler = options.choice("sampler", known_samplers(), "");
   out.seed = options.integer("seed", 0, largest).value_or(0);
   parse_size(options, out);
   out.count = options.integer("count", 1, 1000000).value_or(1);

@@ -68,7 +68,7 @@ std::string leaf_of(const std::string& key) {
   return dot == std::string::npos ? key : key.substr(dot + 1);
 }
 
-const std::vector<std::string>& sampler_names() {
+const std::vector<std::string>& known_samplers() {
   static const std::vector<std::string> names = {"ddim",    "ddpm",           "euler",     "euler_a",
                                                  "dpm++2m", "dpm++2m_karras", "flow_euler"};
   return names;

@@ -271,7 +271,7 @@ std::vector<Knob> validation_knobs() {
       validation("num_images", &V::num_images, "Images per prompt.").at_least(1).at_most(1000).safe(),
       validation("sampler", &V::sampler, "The sampler; null is the model folder's own.")
           .or_null()
-          .one_of(sampler_names())
+          .one_of(known_samplers())
           .safe(),
   };
 }
