@@ -18,8 +18,8 @@ at::Tensor clean_part(Prediction meaning, const at::Tensor& output, const at::Te
     case Prediction::clean: return output;
     case Prediction::velocity: {
       // A velocity is defined where alpha² + sigma² = 1: x is brought there first.
-      float norm = std::sqrt(alpha * alpha + sigma * sigma);
-      return x * (alpha / (norm * norm)) - output * (sigma / norm);
+      float norm2 = alpha * alpha + sigma * sigma;
+      return x * (alpha / norm2) - output * (sigma / std::sqrt(norm2));
     }
     case Prediction::flow: {
       float norm = alpha + sigma;
@@ -34,8 +34,8 @@ at::Tensor noise_part(Prediction meaning, const at::Tensor& output, const at::Te
   auto [alpha, sigma] = level;
   if (meaning == Prediction::velocity) {
     // Not by way of x_0, which would divide by sigma.
-    float norm = std::sqrt(alpha * alpha + sigma * sigma);
-    return output * (alpha / norm) + x * (sigma / (norm * norm));
+    float norm2 = alpha * alpha + sigma * sigma;
+    return output * (alpha / std::sqrt(norm2)) + x * (sigma / norm2);
   }
   if (meaning == Prediction::flow) return (x + alpha * output) / (alpha + sigma);
   return (x - alpha * output) / sigma;

@@ -8,23 +8,21 @@
 #include <c10/core/InferenceMode.h>
 
 #include <cstdio>
-#include <cstring>
 #include <map>
 
 #include "core/base/json.h"
 #include "core/checkpoint/safetensors.h"
 #include "core/generate/sampler.h"
+#include "core/model/load.h"
 
 namespace {
 
 using namespace t2i;
 
-at::Tensor float_tensor(const SafetensorsFile& file, const char* name) {
+at::Tensor input(const SafetensorsFile& file, const char* name) {
   const TensorEntry* entry = file.find(name);
-  if (!entry || entry->dtype != Dtype::f32) fail({file.path, std::string(name) + " must be there, as F32", "", "", "E6009"});
-  at::Tensor tensor = at::empty(entry->shape, at::kFloat);
-  std::memcpy(tensor.data_ptr(), entry->bytes.data(), entry->bytes.size());
-  return tensor;
+  if (!entry) fail({file.path, "has no tensor '" + std::string(name) + "'", "", "add it", "E6008", Exit::bad_data});
+  return stored_tensor(*entry);
 }
 
 struct Network {
@@ -37,11 +35,11 @@ void run_case(const Json& item, const SafetensorsFile& in, std::map<std::string,
   std::string id = item["id"];
   SamplerOptions options{item["steps"], item["image_tokens"]};
   std::unique_ptr<Sampler> sampler = make_sampler(item["sampler"], SchedulerFile(item["config"], "scheduler_config.json"), options);
-  Network network{item["a"], item["b"], float_tensor(in, "offset")};
-  at::Tensor all_noise = float_tensor(in, "noise");
+  Network network{item["a"], item["b"], input(in, "offset")};
+  at::Tensor all_noise = input(in, "noise");
   NoiseSource noise = [&](int64_t i) { return all_noise[i]; };
 
-  at::Tensor x = float_tensor(in, "latents") * sampler->init_noise_sigma();
+  at::Tensor x = input(in, "latents") * sampler->init_noise_sigma();
   std::vector<at::Tensor> trajectory;
   const std::vector<double>& timesteps = sampler->timesteps();
   for (size_t i = 0; i < timesteps.size(); ++i) {
@@ -71,8 +69,7 @@ int main(int argc, char** argv) {
       }
     }
     std::vector<TensorSource> sources;
-    for (const auto& [name, tensor] : out)
-      sources.push_back({name, Dtype::f32, tensor.sizes().vec(), {static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes()}});
+    for (const auto& [name, tensor] : out) sources.push_back(tensor_source(name, tensor));
     write_safetensors(argv[3], sources);
   } catch (const Failure& failure) {
     std::fprintf(stderr, "%s\n", failure.what());
