@@ -33,6 +33,5 @@ inline constexpr const char* note_16_bit = "16 bits a channel reduced to 8";
 inline constexpr const char* note_cmyk = "CMYK converted to RGB without its colour profile";
 inline constexpr const char* note_turned = "turned upright as its EXIF orientation says";
 inline constexpr const char* note_damage = "damaged in places, read as far as it can be";
-inline constexpr const char* note_no_end = "end marker missing, all rows there";
 
 }  // namespace t2i

@@ -14,15 +14,14 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/data/limits.h"
 
 namespace t2i {
 
 // A column that the task wants. `source` is the name it has in the data (the user's data.columns map); empty: `name`.
 struct ColumnSpec {
-  std::string name;
+  std::string name{};
   bool is_image = false;
-  std::string source;
+  std::string source{};
   bool required = true;  // a row may leave out a column that is not required
 
   const std::string& in_data() const { return source.empty() ? name : source; }
@@ -40,7 +39,6 @@ enum class CaptionMissing { error, empty, filename };  // filename: "red_car-02.
 struct DatasetOptions {
   bool allow_outside = false;
   CaptionMissing caption_missing = CaptionMissing::error;
-  DecodeLimits limits;
 };
 
 struct Dataset {

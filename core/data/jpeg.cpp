@@ -143,11 +143,15 @@ void cmyk_to_rgb(const uint8_t* inks, uint8_t* rgb, size_t pixels) {
 Result<Image> decode_jpeg(std::span<const std::byte> file, const std::string& where, const DecodeLimits& limits) {
   JpegReader reader;
   reader.max_scans = limits.max_jpeg_scans;
+  std::optional<Error> header_error;
   if (!read_header(reader, reinterpret_cast<const unsigned char*>(file.data()), file.size()))
-    return damaged(where, "JPEG", reader.ended, 0, reader.ended ? "" : reader.text);
+    header_error = damaged(where, "JPEG", reader.ended, 0, reader.ended ? "" : reader.text);
   jpeg_decompress_struct& info = reader.info;
   uint64_t width = info.image_width, height = info.image_height;
-  if (auto error = too_large(width, height, where, limits)) return *error;
+  bool size_known = !header_error || reader.errors.msg_code == JERR_IMAGE_TOO_BIG;  // libjpeg has a limit of its own
+  if (size_known)
+    if (auto error = too_large(width, height, where, limits)) return *error;
+  if (header_error) return *header_error;
   Markers markers = read_markers(file);
   auto too_many = [&](int scans) {
     return Error{where,
@@ -191,7 +195,6 @@ Result<Image> decode_jpeg(std::span<const std::byte> file, const std::string& wh
   }
   if (grey) image.notes.push_back(note_grey);
   if (reader.damaged) image.notes.push_back(note_damage);
-  if (reader.ended) image.notes.push_back(note_no_end);
   turn_upright(image, markers.orientation);
   if (markers.orientation > 1 && markers.orientation <= 8) image.notes.push_back(note_turned);
   return image;

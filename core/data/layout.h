@@ -7,6 +7,7 @@
 
 #include "core/data/dataset.h"
 #include "core/data/file.h"
+#include "core/data/limits.h"
 
 namespace t2i {
 

@@ -16,6 +16,7 @@
 #include "core/base/error.h"
 #include "core/base/rng.h"
 #include "core/data/dataset.h"
+#include "core/data/limits.h"
 #include "core/data/transform.h"
 
 namespace t2i {

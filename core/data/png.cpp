@@ -56,6 +56,7 @@ bool read_header(PngReader& reader) {
   reader.info = png_create_info_struct(reader.png);
   if (!reader.info) return false;
   png_set_read_fn(reader.png, &reader, read_bytes);
+  png_set_compression_buffer_size(reader.png, 1024);  // of a cut file, all rows but those of the last 1024 bytes count
   png_set_user_limits(reader.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // too_large() has decided
   png_set_chunk_malloc_max(reader.png, 0);
   png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);  // all but what pixels need
