@@ -63,7 +63,7 @@ std::optional<std::string> foreign_in(const Path& folder, const Manifest& manife
 void retire(FileSystem& disk, const Path& temporary, const Manifest& manifest, std::vector<Error>& notices) {
   if (std::optional<std::string> foreign = foreign_in(temporary, manifest)) {
     Path aside = aside_name(temporary.parent_path() / ("checkpoint-" + std::to_string(manifest.step)));
-    if (disk.rename_new(temporary, aside) == 0)
+    if (disk.rename(temporary, aside) == 0)
       notices.push_back(notice(aside, "was kept: '" + *foreign + "' in it was not written by t2i",
                                "remove the folder when you do not need it"));
     return;
@@ -95,7 +95,7 @@ void prune(FileSystem& disk, const Path& output, int64_t newest, int keep, std::
     }
     kill_point("prune-rename");
     Path temporary = temporary_name(output, step);  // one rename takes it out of sight; no half of it can be found
-    if (int renamed = disk.rename_new(folder, temporary); renamed < 0) {
+    if (int renamed = disk.rename(folder, temporary); renamed < 0) {
       notices.push_back(notice(folder, std::string("could not be pruned: ") + strerror(-renamed), "remove it by hand"));
       continue;
     }
