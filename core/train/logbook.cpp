@@ -2,11 +2,17 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
-#include <cstdio>
+#include <algorithm>
 #include <filesystem>
-#include <fstream>
 
+#include "core/base/file.h"
+#include "core/metric/jsonl.h"
+#include "core/metric/progress.h"
+#include "core/metric/tensorboard.h"
 #include "core/train/meter.h"
 
 namespace t2i {
@@ -14,44 +20,103 @@ namespace t2i {
 struct Logbook::State {
   const Config& config;
   Group& group;
-  int64_t max_steps;
   bool loss_scaling;
-  std::ofstream lines;
   std::vector<StepRecord> records;
   int64_t bad_steps = 0;
+  std::unique_ptr<MetricsFile> lines;
+  std::unique_ptr<EventFile> events;
+  std::unique_ptr<Progress> progress;
 };
 
-Logbook::Logbook(const Config& config, Group& group, int64_t, int64_t max_steps, bool loss_scaling)
-    : state_(new State{config, group, max_steps, loss_scaling, {}, {}, 0}) {
-  if (group.is_first()) state_->lines.open(std::filesystem::path(config.output) / "metrics.jsonl", std::ios::app);
+static int64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+Logbook::Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t max_steps, bool loss_scaling)
+    : state_(new State{config, group, loss_scaling, {}, 0, {}, {}, {}}) {
+  if (!group.is_first()) return;
+  std::filesystem::path output = config.output;
+  state_->lines = std::make_unique<MetricsFile>(output / "metrics.jsonl", resumed_step);
+  if (std::find(config.report_to.begin(), config.report_to.end(), "tensorboard") != config.report_to.end())
+    state_->events = std::make_unique<EventFile>(output / "logs", resumed_step);
+  Progress::Setup setup;
+  setup.terminal = isatty(fileno(stderr));
+  setup.columns = terminal_columns(fileno(stderr));
+  setup.total_steps = max_steps, setup.first_step = resumed_step;
+  state_->progress = std::make_unique<Progress>(setup);
 }
 Logbook::~Logbook() = default;
 
-void Logbook::add(StepRecord record) { state_->records.push_back(std::move(record)); }
-
-void Logbook::note(const std::string& line) {
-  if (state_->group.is_first()) fmt::print(stderr, "{}\n", printable(line));
+void Logbook::add(StepRecord record) {
+  if (state_->progress) state_->progress->step_done(record.step, record.images);
+  state_->records.push_back(std::move(record));
 }
 
-void Logbook::image(const std::string&, const std::string&, int64_t) {}
+void Logbook::note(const std::string& line) {
+  if (state_->progress) state_->progress->note(printable(line));
+}
+void Logbook::paused() {
+  if (state_->progress) state_->progress->pause();
+}
+void Logbook::saved() {
+  if (state_->progress) state_->progress->saved(), state_->progress->pause();
+}
+
+void Logbook::image(const std::string& tag, const std::string& png_path, int64_t width, int64_t height, int64_t step) {
+  if (!state_->events) return;
+  std::string png = read_file(png_path).take();
+  state_->events->image(tag, step, width, height, as_bytes(png));
+}
+
+// Columns of the table that travels from the device: one row a step.
+enum Column { loss_column, raw_column, norm_column, bad_column, watched_column, columns };
+
+static at::Tensor table_of(const std::vector<StepRecord>& records) {
+  std::vector<at::Tensor> rows;
+  for (const StepRecord& r : records) {
+    at::Tensor watched = r.result.watched_grad.defined() ? r.result.watched_grad : at::zeros_like(r.result.grad_norm);
+    rows.push_back(at::stack({r.result.loss.to(at::kFloat), r.result.raw_loss.to(at::kFloat), r.result.grad_norm,
+                              r.result.found_bad.reshape({}), watched.to(at::kFloat)}));
+  }
+  return at::stack(rows);
+}
 
 void Logbook::flush() {
-  if (state_->records.empty()) return;
-  std::vector<at::Tensor> rows;
-  for (const StepRecord& r : state_->records)
-    rows.push_back(at::stack({r.result.loss.to(at::kFloat), r.result.raw_loss.to(at::kFloat), r.result.grad_norm, r.result.found_bad.reshape({})}));
-  at::Tensor table = at::stack(rows).to(at::kCPU).contiguous();
+  State& s = *state_;
+  if (s.records.empty()) return;
+  at::Tensor table = table_of(s.records);
+  if (s.group.world() > 1) s.group.all_reduce(table, "metrics"), table.div_(s.group.world());
+  table = table.to(at::kCPU).contiguous();
   auto value = table.accessor<float, 2>();
-  for (size_t i = 0; i < state_->records.size(); ++i) {
-    const StepRecord& r = state_->records[i];
-    auto at = static_cast<int64_t>(i);
-    nlohmann::ordered_json line{{"step", r.step}, {"epoch", r.epoch}, {"loss", value[at][0]}, {"raw_loss", value[at][1]}, {"lr", r.learning_rate},
-                                {"grad_norm", value[at][2]}, {"step_seconds", r.step_seconds}, {"data_seconds", r.data_seconds},
-                                {"images_per_second", static_cast<double>(r.images) / r.step_seconds}};
-    if (state_->group.is_first()) state_->lines << line.dump() << std::endl;
-    if (r.step % state_->config.train.log_every_steps == 0) note(line.dump());
+  std::vector<StepRecord> records = std::exchange(s.records, {});
+  for (size_t i = 0; i < records.size(); ++i) {
+    const StepRecord& r = records[i];
+    auto row = value[static_cast<int64_t>(i)];
+    StepMetrics m;
+    m.step = r.step, m.epoch = r.epoch, m.lr = r.learning_rate;
+    m.loss = row[loss_column], m.raw_loss = row[raw_column], m.grad_norm = row[norm_column];
+    m.step_seconds = r.step_seconds, m.data_seconds = r.data_seconds;
+    m.images_per_second = static_cast<double>(r.images) / r.step_seconds;
+    m.memory_bytes = peak_memory_bytes();
+    if (r.result.watched_grad.defined()) m.extras.push_back({"grad/attention_qk", row[watched_column]});
+    bool bad = row[bad_column] > 0 && !s.loss_scaling;  // with loss scaling an overflow is part of the method
+    if (i + 1 == records.size())
+      for (auto& [name, mean] : meter_read()) m.extras.push_back({name, mean});
+    if (s.lines) s.lines->write(m);
+    bool logging = r.step % std::max<int64_t>(s.config.train.log_every_steps, 1) == 0;
+    if (logging && s.events) s.events->metrics(m);
+    if (logging && s.progress) s.progress->metrics(m);
+    if (!bad) continue;
+    if (++s.bad_steps > s.config.train.max_nan_skips)
+      fail({fmt::format("step {}", r.step), fmt::format("the loss or its gradient is no number (loss {})", m.loss),
+            fmt::format("samples: {}{}", fmt::join(std::span(r.samples).first(std::min<size_t>(r.samples.size(), 4)), ", "),
+                        r.samples.size() > 4 ? fmt::format(" and {} more", r.samples.size() - 4) : ""),
+            "lower optimizer.learning_rate, or set train.mixed_precision: fp32; the weights are still those of the step before", "E4201",
+            Exit::failed});
+    note(fmt::format("warning: step {} was left out: its gradient is no number", r.step));
   }
-  state_->records.clear();
 }
 
 }  // namespace t2i
