@@ -38,7 +38,6 @@ Dataset open_data(const Config& config, const Task& task, LoaderOptions& loader,
   loader.limits.max_pixels = static_cast<uint64_t>(config.data.max_pixels);
   DatasetOptions options;
   options.allow_outside = config.data.allow_outside;
-  options.limits = loader.limits;
   if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
   if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
   return open_dataset(config.data.path, loader.columns, options);

@@ -28,7 +28,7 @@ Json state_record(const Session& session, const Config& config, const Dataset& d
 static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkpoint& checkpoint, const Dataset& dataset) {
   std::vector<Error> errors;
   std::string from = checkpoint.folder.string();
-  Config before = load_config_text(checkpoint.state.at("config_yaml"), from + "/manifest.json", {});
+  Config before = load_config_text(checkpoint.manifest.state.at("config_yaml"), from + "/manifest.json", {});
   for (const ConfigChange& c : diff_configs(before, options.config).unsafe) {
     if (std::find(options.allow_change.begin(), options.allow_change.end(), c.key) != options.allow_change.end()) continue;
     if (c.key == "output") continue;  // the folder was moved: it is still the same run
@@ -36,7 +36,7 @@ static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkp
                       "going on would train something else than was begun", "set it back, use another output, or add --allow-change " + c.key,
                       "E1030", Exit::config});
   }
-  if (checkpoint.state.at("data_fingerprint") != dataset.fingerprint &&
+  if (checkpoint.manifest.state.at("data_fingerprint") != dataset.fingerprint &&
       std::find(options.allow_change.begin(), options.allow_change.end(), "data") == options.allow_change.end())
     errors.push_back({dataset.root, "the data is no longer what this run began with", "rows or images were added, removed or changed",
                       "use another output, or add --allow-change data", "E4131", Exit::config});
@@ -52,7 +52,7 @@ int64_t resume(const RunOptions& options, const Session&, const Dataset& dataset
   if (newest.checkpoint) {
     if (auto errors = unsafe_changes(options, *newest.checkpoint, dataset); !errors.empty()) throw Failure(std::move(errors));
     restore_state(state, *newest.checkpoint);
-    samples_seen = newest.checkpoint->state.at("samples_seen");
+    samples_seen = newest.checkpoint->manifest.state.at("samples_seen");
   }
   if (group.is_first()) {
     std::string text = write_config(options.config);

@@ -61,7 +61,7 @@ void restore_state(TrainState& state, const Checkpoint& checkpoint) {
       if (p.trainable) copy(prefix + p.name, view_of(flat, p));
   for (auto& [name, t] : scalars(state)) copy(name, t);
   if (auto damage = file.map->damage()) fail(*damage);
-  state.step = checkpoint.step;
+  state.step = checkpoint.manifest.step;
 }
 
 }  // namespace t2i
