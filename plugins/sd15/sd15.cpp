@@ -1,0 +1,157 @@
+#include "sd15.hpp"
+
+#include "nn/config_reader.hpp"
+
+namespace sd15 {
+
+using t2i::Json;
+
+namespace {
+
+constexpr const char* class_of(std::string_view part) {
+  return part == "unet" ? "UNet2DConditionModel" : part == "vae" ? "AutoencoderKL" : "CLIPTextModel";
+}
+
+// The objective that the folder's scheduler says the model was trained with.
+std::string objective_of(const Json& scheduler) {
+  if (scheduler.value("_class_name", "").starts_with("FlowMatch")) return "rectified_flow";
+  std::string type = scheduler.value("prediction_type", "epsilon");
+  return type == "v_prediction" ? type : type == "flow_prediction" ? "rectified_flow" : "epsilon";
+}
+
+template <class T>
+T& built(const std::unique_ptr<T>& part, const char* name) {
+  if (!part) t2i::fail(std::string("part '") + name + "' was not built", T2I_E_INTERNAL);
+  return *part;
+}
+
+}  // namespace
+
+Sd15::Sd15(const Json& config, t2i::Assets assets) : assets_(assets) {
+  const Json& parts = config.at("parts");
+  const Json classes = config.value("classes", Json::object());
+  std::string problems;
+  auto read = [&](const char* part, auto&& reader) {
+    if (!parts.contains(part)) return false;
+    try {
+      Json cls = classes.value(part, Json(class_of(part)));
+      if (cls.is_string() && cls != "" && cls != class_of(part))
+        t2i::fail("model_index.json: '" + std::string(part) + "' is " + cls.dump() + "; supported: \"" + class_of(part) + "\"");
+      reader(parts[part], std::string(part) + "/config.json");
+      return true;
+    } catch (const t2i::Error& e) {
+      problems += (problems.empty() ? "" : "\n") + std::string(e.what());
+      return false;
+    }
+  };
+  bool has_unet = read("unet", [&](const Json& c, const std::string& file) { unet_config_ = t2i::read_unet_config(c, file); });
+  read("vae", [&](const Json& c, const std::string& file) { vae_config_ = t2i::read_autoencoder_config(c, file); });
+  read("text_encoder", [&](const Json& c, const std::string& file) { text_config_ = t2i::read_clip_text_config(c, file); });
+  if (!problems.empty()) t2i::fail(problems, T2I_E_UNSUPPORTED);
+  if (!has_unet)
+    t2i::fail("model_index.json: the model has no 'unet'. → Give a folder of Stable Diffusion 1.x's form.", T2I_E_MISSING);
+  const Json& options = config.at("options");
+  if (options.contains("clip_skip") && !options["clip_skip"].is_null()) clip_skip_ = options["clip_skip"];
+  check_fit();
+  description_ = description(config);
+}
+
+void Sd15::check_fit() const {
+  if (unet_config_.addition_time_width)
+    t2i::fail("unet/config.json: 'addition_embed_type' is \"text_time\"; supported: null. Models with it come from another family.",
+              T2I_E_UNSUPPORTED);
+  int64_t context = unet_config_.down.front().context_width;
+  if (text_config_ && text_config_->width != context)
+    t2i::fail("text_encoder/config.json: 'hidden_size' is " + std::to_string(text_config_->width) +
+              ", but unet/config.json: 'cross_attention_dim' is " + std::to_string(context) +
+              ". → Take both from the same model, or from models that fit.");
+  if (vae_config_ && vae_config_->latent_channels != unet_config_.out_channels)
+    t2i::fail("vae/config.json: 'latent_channels' is " + std::to_string(vae_config_->latent_channels) +
+              ", but unet/config.json: 'out_channels' is " + std::to_string(unet_config_.out_channels) +
+              ". → Take both from the same model, or from models that fit.");
+  if (text_config_ && clip_skip_ > text_config_->layers)
+    t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but the text encoder has " +
+              std::to_string(text_config_->layers) + " layers");
+}
+
+std::string Sd15::description(const Json& config) const {
+  Json about;
+  about["parts"]["unet"] = {{"role", "denoiser"}};
+  if (vae_config_)
+    // Folders written before diffusers 0.17 call the attention's layers by their first names.
+    about["parts"]["vae"] = {{"role", "vae"},
+                             {"aliases", {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
+  if (text_config_)
+    about["parts"]["text_encoder"] = {{"role", "text_encoder"},
+                                      {"optional_prefix", "text_model."},
+                                      {"ignored", {"text_model.embeddings.position_ids"}}};
+  int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
+  about["latent"] = {{"channels", unet_config_.out_channels}, {"downscale", downscale}};
+  if (unet_config_.sample_size) about["resolution"] = *unet_config_.sample_size * downscale;
+  about["first_layer"] = {{"part", "unet"}, {"weight", "conv_in.weight"}, {"config_key", "in_channels"},
+                          {"channels", unet_config_.in_channels}};
+  about["source_latents"] = "unscaled";
+  if (text_config_) about["token_limit"] = text_config_->positions;
+  about["default_loss"] = objective_of(config.value("scheduler", Json::object()));
+  about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "ddim";
+  about["pipelines"] = {{"text", "StableDiffusionPipeline"}, {"ip2p", "StableDiffusionInstructPix2PixPipeline"}};
+  return about.dump();
+}
+
+void Sd15::build(std::string_view part, t2i::Scope scope) {
+  if (part == "unet")
+    unet_ = std::make_unique<t2i::Unet>(scope, unet_config_);
+  else if (part == "vae" && vae_config_)
+    vae_ = std::make_unique<t2i::AutoencoderKL>(scope, *vae_config_);
+  else if (part == "text_encoder" && text_config_)
+    text_encoder_ = std::make_unique<t2i::ClipText>(scope, *text_config_);
+  else
+    t2i::fail("there is no part '" + std::string(part) + "' in this model", T2I_E_MISSING);
+}
+
+void Sd15::forward(t2i::Named in, t2i::Sink out) {
+  t2i::Tensor latents = in["latents"], source = in.get_or_none("image_latents");
+  if (source) latents = t2i::cat({latents, source}, 1);
+  out.put("prediction", built(unet_, "unet")({.latents = latents, .timesteps = in["timesteps"], .context = in["prompt_embeds"]}));
+}
+
+const t2i::ClipTokenizer& Sd15::tokenizer() {
+  if (!text_config_) t2i::fail("the model has no text encoder, so texts cannot be encoded", T2I_E_MISSING);
+  std::call_once(tokenizer_read_, [this] {
+    auto read = [this](const std::string& path) { return assets_.read(path); };
+    tokenizer_ = std::make_unique<t2i::ClipTokenizer>(read, "tokenizer", text_config_->positions, text_config_->vocabulary);
+  });
+  return *tokenizer_;
+}
+
+void Sd15::tokenize(std::span<const char* const> texts, t2i::Sink out) {
+  const t2i::ClipTokenizer& t = tokenizer();
+  std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), t.length()};
+  for (const char* text : texts) {
+    std::vector<int64_t> row = t.encode(text);
+    tokens.insert(tokens.end(), row.begin(), row.end());
+  }
+  out.put("tokens", t2i::tensor(std::span<const int64_t>(tokens), shape));
+}
+
+void Sd15::encode_text(t2i::Named in, t2i::Sink out) {
+  out.put("prompt_embeds", built(text_encoder_, "text_encoder")(in["tokens"], {.skip = clip_skip_}).hidden);
+}
+
+void Sd15::encode_image(t2i::Named in, t2i::Sink out) {
+  auto [mean, logvar] = built(vae_, "vae").encode(in["pixels"]);
+  out.put("mean", mean);
+  out.put("logvar", logvar);
+}
+
+void Sd15::decode_image(t2i::Named in, t2i::Sink out) {
+  const t2i::AutoencoderKL& vae = built(vae_, "vae");
+  out.put("pixels", vae.decode(t2i::unscale_latents(in["latents"], *vae_config_)));
+}
+
+t2i::Tensor Sd15::scale_latents(t2i::Tensor sample) const {
+  if (!vae_config_) t2i::fail("the model has no vae", T2I_E_MISSING);
+  return t2i::scale_latents(sample, *vae_config_);
+}
+
+}  // namespace sd15
