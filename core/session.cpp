@@ -81,7 +81,10 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   const ModelPart* files = s.folder.part(part).take();
   LoadRules rules;
   rules.where = s.folder.asked + "/" + part;
-  rules.optional_prefix = s.model->about().at("parts").at(part).value("optional_prefix", "");
+  const Json& about = s.model->about().at("parts").at(part);
+  rules.optional_prefix = about.value("optional_prefix", "");
+  for (const auto& [now, before] : about.value("aliases", Json::object()).items()) rules.aliases.emplace_back(now, before);
+  rules.ignored = about.value("ignored", std::vector<std::string>());
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
   WeightSet weights = open_weights(*files, config.model.variant).take();
   for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 
 namespace t2i {
@@ -50,10 +51,16 @@ TensorSource tensor_source(const std::string& name, const at::Tensor& tensor) {
   return {name, stored_dtype(tensor.scalar_type()), tensor.sizes().vec(), bytes, {}};
 }
 
-static const TensorEntry* find_either(const WeightSet& weights, const std::string& name, const std::string& prefix) {
+// The tensor under the name itself, with or without the optional prefix, or under an older name.
+static const TensorEntry* find_entry(const WeightSet& weights, const std::string& name, const LoadRules& rules) {
   if (const TensorEntry* e = weights.find(name)) return e;
-  if (prefix.empty()) return nullptr;
-  return name.starts_with(prefix) ? weights.find(name.substr(prefix.size())) : weights.find(prefix + name);
+  const std::string& prefix = rules.optional_prefix;
+  if (!prefix.empty())
+    if (const TensorEntry* e = name.starts_with(prefix) ? weights.find(name.substr(prefix.size())) : weights.find(prefix + name)) return e;
+  for (const auto& [now, before] : rules.aliases)
+    if (size_t at = name.find(now); at != name.npos)
+      if (const TensorEntry* e = weights.find(std::string(name).replace(at, now.size(), before))) return e;
+  return nullptr;
 }
 
 std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weights, const LoadRules& rules) {
@@ -61,7 +68,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   std::vector<std::string> missing, wrong;
   std::set<const TensorEntry*> used;
   for (Parameter& p : store.parameters) {
-    const TensorEntry* entry = find_either(weights, p.name, rules.optional_prefix);
+    const TensorEntry* entry = find_entry(weights, p.name, rules);
     if (!entry) {
       missing.push_back(p.name);
       continue;
@@ -94,7 +101,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   if (!errors.empty()) throw Failure(std::move(errors));
   std::vector<std::string> notices;
   for (const auto& [name, entry] : weights.tensors)
-    if (!used.contains(entry)) notices.push_back(name);
+    if (!used.contains(entry) && !std::count(rules.ignored.begin(), rules.ignored.end(), name)) notices.push_back(name);
   if (notices.empty()) return {};
   return {fmt::format("{}: {} tensors in the weights are not part of the model and were left out: {}", rules.where, notices.size(), first_few(notices))};
 }

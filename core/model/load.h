@@ -1,6 +1,7 @@
 // Weights from files into a part's buffers, straight from the memory map, converted to the buffers' dtype on the way.
 #pragma once
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/error.h"
@@ -12,6 +13,8 @@ namespace t2i {
 struct LoadRules {
   std::string where;            // "weights/sd/unet", for messages
   std::string optional_prefix;  // names in the file may carry or lack it ("text_model.")
+  std::vector<std::pair<std::string, std::string>> aliases;  // a piece of a name → what older files have instead (".to_q." → ".query.")
+  std::vector<std::string> ignored;                          // tensors that files may hold beside the parameters
   std::string widened;          // this convolution may have fewer input channels in the file: the new ones start at zero
 };
 

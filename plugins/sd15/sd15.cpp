@@ -80,11 +80,12 @@ std::string Sd15::description(const Json& config) const {
   if (vae_config_)
     // Folders written before diffusers 0.17 call the attention's layers by their first names.
     about["parts"]["vae"] = {{"role", "vae"},
-                             {"aliases", {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
+                             {"aliases",
+                              {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
   if (text_config_)
     about["parts"]["text_encoder"] = {{"role", "text_encoder"},
                                       {"optional_prefix", "text_model."},
-                                      {"ignored", {"text_model.embeddings.position_ids"}}};
+                                      {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
   int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
   about["latent"] = {{"channels", unet_config_.out_channels}, {"downscale", downscale}};
   if (unet_config_.sample_size) about["resolution"] = *unet_config_.sample_size * downscale;
