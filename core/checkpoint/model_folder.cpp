@@ -50,7 +50,9 @@ std::optional<Error> read_config(ModelPart& part) {
        {"config.json", "scheduler_config.json", "preprocessor_config.json", "tokenizer_config.json"}) {
     Path path = part.folder / name;
     if (!stdfs::exists(path, error)) continue;
-    Result<Json> json = read_json(path);
+    JsonRules rules;
+    rules.python_numbers = true;  // schedulers' configurations hold -Infinity
+    Result<Json> json = read_json(path, rules);
     if (!json) return json.error();
     if (!json->is_object())
       return Error{path.string(), "is JSON, but not an object", "", "get the file anew", "E2010", Exit::bad_data};

@@ -17,7 +17,7 @@ namespace {
 constexpr uint64_t shard_bytes = uint64_t{10} << 30;  // as diffusers: above this, weights are cut into shards
 
 void write_json(const fs::path& path, const Json& value) {
-  std::string text = value.dump(2) + "\n";
+  std::string text = python_json(value);
   write_file(path, as_bytes(text));
 }
 

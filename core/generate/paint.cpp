@@ -1,0 +1,77 @@
+#include "core/generate/paint.h"
+
+#include <algorithm>
+
+#include "core/generate/noise.h"
+
+namespace t2i {
+
+bool Painter::needs_source() const {
+  return std::ranges::any_of(task_.columns(), [](const TaskColumn& column) { return column.use == "source"; });
+}
+
+const Tensors& Painter::text(const std::string& prompt) {
+  if (auto known = texts_.find(prompt); known != texts_.end()) return known->second;
+  if (texts_.size() >= 256) texts_.clear();
+  Tensors tokens = model_.tokenize({prompt});
+  for (auto& [name, t] : tokens) t = t.to(device_);
+  Tensors made = model_.encode_text(tokens);
+  for (auto& [name, t] : made)
+    if (t.is_floating_point()) t = t.to(dtype_);
+  return texts_[prompt] = std::move(made);
+}
+
+Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs) {
+  uint32_t branches = task_.branches();
+  std::map<std::string, std::vector<at::Tensor>> rows;
+  for (const PaintJob& job : jobs) {
+    for (const auto& [name, t] : text(job.prompt)) rows[name].push_back(t);
+    if (branches > 1)  // guidance asks what the picture would be without the prompt
+      for (const auto& [name, t] : text(job.negative)) rows["negative_" + name].push_back(t);
+    if (job.source.defined()) {
+      at::Tensor mode = model_.encode_image(job.source.to(device_)).at("mean");
+      rows["image_latents"].push_back(model_.source_latents(mode).to(dtype_));
+    }
+  }
+  Tensors conditioning;
+  for (auto& [name, list] : rows) conditioning[name] = at::cat(list);
+
+  Guidance guidance;
+  for (uint32_t i = 0; i < branches; ++i) guidance.branches.push_back(task_.branch(i, conditioning));
+  guidance.combine = [this](const std::vector<at::Tensor>& predictions) { return task_.combine(predictions); };
+  return guidance;
+}
+
+Painted Painter::paint(const std::vector<PaintJob>& jobs, int64_t width, int64_t height, Sampler& sampler,
+                       const StepProgress& progress) {
+  at::NoGradGuard no_gradients;
+  std::vector<int64_t> shape{model_.latent_channels(), height / model_.downscale(), width / model_.downscale()};
+  std::vector<uint64_t> seeds;
+  std::vector<at::Tensor> noise;
+  for (const PaintJob& job : jobs) {
+    seeds.push_back(job.seed);
+    noise.push_back(job.noise.defined() ? job.noise.to(device_, at::kFloat) : initial_noise({&job.seed, 1}, shape, device_));
+  }
+  Painted painted;
+  painted.noise = at::cat(noise);
+  Predict predict = [this](const Tensors& in) {
+    Tensors cast = in;
+    cast["latents"] = in.at("latents").to(dtype_);
+    return model_.forward(cast).at("prediction");
+  };
+  painted.latents = denoise(painted.noise, sampler, predict, guidance_of(jobs), sampler_noise(seeds, shape, device_), progress);
+  std::vector<at::Tensor> pixels;  // one by one: decoding takes more memory than the whole denoising
+  for (const at::Tensor& latents : painted.latents.split(1)) pixels.push_back(model_.decode_image(latents).to(at::kFloat));
+  painted.pixels = at::cat(pixels);
+  return painted;
+}
+
+at::Tensor to_rgb8(const at::Tensor& pixels) {
+  at::Tensor rgb = (pixels.to(at::kFloat) * 0.5 + 0.5).clamp(0, 1).mul(255).round();
+  if (rgb.isnan().any().item<bool>())
+    fail({"generate", "the picture has values that are no numbers", "float16 reaches only to 65504, which some models exceed",
+          "use --dtype bfloat16 or float32", "E6011", Exit::failed});
+  return rgb.to(at::kByte).permute({0, 2, 3, 1}).to(at::kCPU).contiguous();
+}
+
+}  // namespace t2i

@@ -1,0 +1,57 @@
+// Pictures from a loaded model: a batch of them, prompts in, pixels out. Used by `generate` and by a run's validation.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/generate/denoise.h"
+#include "core/generate/sampler.h"
+#include "core/plug/model.h"
+#include "core/plug/task.h"
+
+namespace t2i {
+
+struct PaintJob {
+  std::string prompt, negative;
+  uint64_t seed = 0;
+  at::Tensor source;  // [1,3,H,W] in −1…1; undefined where the task reads no picture
+  at::Tensor noise;   // [1,C,h,w], the initial noise; undefined: drawn from the seed
+};
+
+struct Painted {
+  at::Tensor pixels;         // [n,3,H,W] in about −1…1, float32, on the device
+  at::Tensor noise, latents;  // what it began with and what was decoded
+};
+
+class Painter {
+ public:
+  // All of the model's parts must be loaded; `task` was created with the guidance wanted. Both must outlive this.
+  // The denoiser and the text encoders are given tensors of `dtype`.
+  Painter(Model& model, Task& task, at::Device device, at::ScalarType dtype)
+      : model_(model), task_(task), device_(device), dtype_(dtype) {}
+
+  // All of one size in pixels, a multiple of the model's downscale. Does the task read a picture: see needs_source().
+  Painted paint(const std::vector<PaintJob>& jobs, int64_t width, int64_t height, Sampler& sampler,
+                const StepProgress& progress = {});
+
+  bool needs_source() const;
+
+ private:
+  const Tensors& text(const std::string& prompt);
+  Guidance guidance_of(const std::vector<PaintJob>& jobs);
+
+  Model& model_;
+  Task& task_;
+  at::Device device_;
+  at::ScalarType dtype_;
+  std::map<std::string, Tensors> texts_;  // conditioning of the last few prompts, n = 1
+};
+
+// Pixels → 8-bit RGB [n,H,W,3] on the CPU, as published pipelines do it: (x / 2 + 1/2) clamped to 0…1, times 255,
+// rounded to the nearest. E6011 when there are values that are no numbers.
+at::Tensor to_rgb8(const at::Tensor& pixels);
+
+}  // namespace t2i
