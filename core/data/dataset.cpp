@@ -35,6 +35,11 @@ Error path_missing(const std::string& path) {
   return nothing(path, "there is no such folder or file", "", todo, Exit::missing);
 }
 
+bool is_archive(const std::string& path) {
+  std::string extension = extension_of(path);
+  return extension == "zip" || extension == "tar" || extension == "gz" || extension == "tgz" || extension == "7z";
+}
+
 // "214 files: 200 .heic, 14 .txt"
 std::string what_was_seen(const FolderListing& listing) {
   if (listing.files == 0) return "the folder is empty";
@@ -62,12 +67,15 @@ Error table_instead(const std::string& root, const std::string& table) {
                 "', orient='records', lines=True)\"");
 }
 
+// Pictures in formats that are not read.
+constexpr const char* unread_formats[] = {"gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl"};
+
 void add_notices(Dataset& dataset, const FolderListing& listing, bool images_listed) {
   if (listing.mac_files)
     dataset.notices.push_back("ignored " + counted(listing.mac_files, "'._*' or __MACOSX file") + " (macOS metadata)");
   if (listing.folder_links)
     dataset.notices.push_back("did not follow " + counted(listing.folder_links, "symbolic link") + " to folders");
-  for (const char* unread : {"gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl"})
+  for (const char* unread : unread_formats)
     if (auto found = listing.other.find(unread); images_listed && found != listing.other.end())
       dataset.notices.push_back("ignored " + counted(found->second, std::string(".") + unread + " file") +
                                 "; JPEG, PNG and WebP are read");
@@ -96,13 +104,18 @@ void read_folder(DatasetReading& reading) {
         nothing(root, std::to_string(listing.other_jsonl.size()) + " .jsonl files and no metadata.jsonl", "",
                 "give the one that is meant as data.path, for example " + root + "/" + listing.other_jsonl.front()));
   if (!listing.tables.empty()) return reading.problems.add("layout", table_instead(root, listing.tables.front()));
-  if (listing.images.empty())
+  if (listing.images.empty()) {
+    bool unread = std::any_of(std::begin(unread_formats), std::end(unread_formats),
+                              [&](const char* format) { return listing.other.contains(format); });
     return reading.problems.add(
         "layout",
         nothing(root,
                 "nothing to train on: looked for metadata.jsonl and for .jpg, .jpeg, .png, .webp in all depths; " +
                     what_was_seen(listing),
-                "", "put images with .txt captions there, or a metadata.jsonl"));
+                "",
+                unread ? "convert the pictures to JPEG or PNG"
+                       : "put images with .txt captions there, or a metadata.jsonl"));
+  }
   add_notices(reading.dataset, listing, true);
   read_captioned_images(reading, listing);
 }
@@ -165,7 +178,8 @@ Dataset open_dataset(const std::string& path, const std::vector<ColumnSpec>& col
   if (!fs::exists(status)) fail(path_missing(path));
   bool folder = fs::is_directory(status);
   if (!folder && extension_of(path) != "jsonl")
-    fail(nothing(path, "neither a folder nor a .jsonl file", "", "give the folder of images, or the .jsonl"));
+    fail(nothing(path, "neither a folder nor a .jsonl file", "",
+                 is_archive(path) ? "unpack it and give the folder" : "give the folder of images, or the .jsonl"));
   std::string root = path;
   if (!folder) root = path.find('/') == path.npos ? "." : path.rfind('/') == 0 ? "/" : path.substr(0, path.rfind('/'));
   while (root.size() > 1 && root.ends_with('/')) root.pop_back();

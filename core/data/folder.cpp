@@ -77,22 +77,21 @@ FolderListing list_folder(const std::string& root, Problems& problems) {
 void read_captioned_images(DatasetReading& reading, const FolderListing& listing) {
   const ColumnSpec *image = nullptr, *text = nullptr;
   size_t images = 0, texts = 0;
-  std::string wanted;
+  std::string example;
   for (const ColumnSpec& column : reading.columns) {
-    if (column.required) wanted += (wanted.empty() ? "'" : ", '") + column.name + "'";
     if (!column.required) continue;
     (column.is_image ? image : text) = &column;
     ++(column.is_image ? images : texts);
+    example += (example.empty() ? "{\"" : ", \"") + column.in_data();
+    example += column.is_image ? "_file_name\": \"a.png\"" : "\": \"…\"";
   }
   if (images > 1 || texts > 1) {
     reading.problems.add(
         "columns",
-        {reading.dataset.root,
-         counted(listing.images.size(), "image") + " and no metadata.jsonl; the task wants the columns " + wanted,
-         "A folder of images alone has but an image and its caption in a row",
-         "put a metadata.jsonl beside them, a line for each row: {\"X_file_name\": \"a.png\", …} for an image "
-         "column X, {\"Y\": \"…\"} for a text column Y",
-         "E3013", Exit::bad_data});
+        {reading.dataset.root, counted(listing.images.size(), "image") + " and no metadata.jsonl",
+         "The task wants " + counted(images, "image") + " and " + counted(texts, "text") +
+             " a row; a folder of images alone gives one of each",
+         "put a metadata.jsonl beside them with a line for each row: " + example + "}", "E3013", Exit::bad_data});
     return;
   }
   size_t missing = 0;

@@ -55,6 +55,17 @@ std::string quoted(const std::vector<std::string>& names) {
   return list;
 }
 
+// The field that was probably meant by `name`: one that contains it ("edit_instruction"), else one spelled nearly so.
+std::optional<std::string> similar_field(const std::vector<std::string>& names,
+                                         const std::vector<std::string>& fields) {
+  for (const std::string& name : names)
+    for (const std::string& field : fields)
+      if (field.find(name) != field.npos) return field;
+  for (const std::string& name : names)
+    if (auto similar = nearest(name, fields)) return similar;
+  return std::nullopt;
+}
+
 const char* kind_of(const Json& value) {
   return value.is_null()      ? "null"
          : value.is_boolean() ? "true or false"
@@ -146,12 +157,10 @@ void JsonlReader::note_absent(const Row& row, const ColumnSpec& column, const Js
   std::vector<std::string> here;
   for (auto field = json.begin(); field != json.end(); ++field) here.push_back(field.key());
   absent.first_error = {row.where, "no field " + quoted(names_of(column)), "", "add it", "E3004", Exit::bad_data};
-  for (const std::string& name : names_of(column))
-    if (auto similar = nearest(name, here)) {
-      absent.first_error.what += "; found '" + *similar + "'. Did you mean " + name + "?";
-      absent.first_error.todo = "correct the name";
-      break;
-    }
+  if (auto similar = similar_field(names_of(column), here)) {
+    absent.first_error.what += "; found '" + *similar + "'. Did you mean " + names_of(column).front() + "?";
+    absent.first_error.todo = "correct the name";
+  }
 }
 
 // The fields that rows have, the commonest first.
@@ -179,17 +188,15 @@ void JsonlReader::finish() {
     } else if (absent.rows == rows_ && (column.in_data() == column.name || rows_ > 1)) {
       std::vector<std::string> here;
       for (const auto& field : fields_) here.push_back(field.first);
+      std::string wanted = column.in_data() == column.name ? "" : ", which the task wants as '" + column.name + "'";
       Error error{reading_.dataset.root,
-                  "no row has " + quoted(names_of(column)) + ", which the task wants as '" + column.name + "'",
+                  "no row has a field " + quoted(names_of(column)) + wanted,
                   "The fields are: " + field_names(12),
-                  "set data.columns: {" + column.name + ": NAME}, NAME being one of them",
+                  "set data.columns: {" + column.name + ": NAME}, NAME being the field that is meant",
                   "E3013",
                   Exit::bad_data};
-      for (const std::string& name : names_of(column))
-        if (auto similar = nearest(name, here)) {
-          error.todo = "set data.columns: {" + column.name + ": " + *similar + "}, if that is the one";
-          break;
-        }
+      if (auto similar = similar_field(names_of(column), here))
+        error.todo = "if '" + *similar + "' is the one, set data.columns: {" + column.name + ": " + *similar + "}";
       reading_.problems.add("column " + column.name, error);
     } else if (column.is_image) {
       reading_.problems.add("field", absent.first_error);

@@ -146,7 +146,7 @@ void Loader::State::fill(Slot& slot) const {
   }
   slot.error = Error{dataset.root,
                      counted(tries, "row") + " in a row cannot be used",
-                     "The first: " + to_string(slot.skipped.front().reason),
+                     "The first is " + slot.skipped.front().reason.where + ": " + slot.skipped.front().reason.what,
                      "mend the data",
                      "E3011",
                      Exit::bad_data};
@@ -236,7 +236,7 @@ std::vector<Sample> Loader::next() {
 
   std::vector<Sample> samples;
   std::vector<Error> errors;
-  std::set<uint64_t> failed;
+  std::set<uint64_t> failed;  // a row twice in a batch is one problem; no good row at all is one for the whole batch
   for (Slot& slot : batch->slots) {
     for (SkippedSample& skipped : slot.skipped)
       if (state.skipped_rows.insert(skipped.index).second) state.skipped.push_back(std::move(skipped));
@@ -244,7 +244,8 @@ std::vector<Sample> Loader::next() {
       Noticed& noticed = state.noticed[note.phrase];
       if (noticed.images.insert(note.image).second && noticed.first.empty()) noticed.first = note.path;
     }
-    if (slot.error && failed.insert(slot.draw.index).second) errors.push_back(std::move(*slot.error));
+    uint64_t problem = state.options.on_error == OnError::skip ? 0 : slot.draw.index;
+    if (slot.error && failed.insert(problem).second) errors.push_back(std::move(*slot.error));
     samples.push_back(std::move(slot.sample));
   }
   if (!errors.empty()) throw Failure(std::move(errors));
