@@ -20,6 +20,7 @@
 #include "core/train/resume.h"
 #include "core/train/saved_state.h"
 #include "core/train/stop_signal.h"
+#include "core/validation.h"
 
 namespace t2i {
 namespace {
@@ -127,7 +128,10 @@ int run_command(const RunOptions& options) {
     }
     group->barrier("checkpoint");
   };
-  hooks.validate = [] {};
+  hooks.validate = [&] {
+    if (group->is_first()) draw_validation_pictures(*session, config, state, logbook);
+    group->barrier("validation pictures");
+  };
   Exit result = train_loop(config, context, state, samples_seen, batches, logbook, {max_steps, rows, plan}, hooks);
 
   // Leave a folder behind.

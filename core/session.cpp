@@ -83,7 +83,8 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   rules.where = s.folder.asked + "/" + part;
   const Json& about = s.model->about().at("parts").at(part);
   rules.optional_prefix = about.value("optional_prefix", "");
-  for (const auto& [now, before] : about.value("aliases", Json::object()).items()) rules.aliases.emplace_back(now, before);
+  const Json renames = about.value("aliases", Json::object());
+  for (const auto& [now, before] : renames.items()) rules.aliases.emplace_back(now, before);
   rules.ignored = about.value("ignored", std::vector<std::string>());
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
   WeightSet weights = open_weights(*files, config.model.variant).take();

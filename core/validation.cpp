@@ -1,0 +1,91 @@
+#include "core/validation.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "core/data/decode.h"
+#include "core/data/png_write.h"
+#include "core/data/transform.h"
+#include "core/generate/paint.h"
+#include "core/train/batch.h"
+
+namespace t2i {
+namespace {
+
+// For its lifetime the trained weights are their average.
+class AverageInPlace {
+  at::Tensor weights_, kept_;
+
+ public:
+  explicit AverageInPlace(TrainState& state) {
+    if (!state.ema.average.defined()) return;
+    at::NoGradGuard no_grad;
+    weights_ = state.weights->trained;
+    kept_ = weights_.clone();
+    weights_.copy_(state.ema.average);
+  }
+  ~AverageInPlace() {
+    at::NoGradGuard no_grad;
+    if (kept_.defined()) weights_.copy_(kept_);
+  }
+};
+
+// The run's task with the guidance that validation asks for; options that the task does not have are left out.
+std::unique_ptr<Task> task_for_drawing(Session& session, const ValidationConfig& v) {
+  const Component& component = session.registry.find("task", session.task->id());
+  Json options = Json::parse(session.task_options);
+  if (component.schema.contains("guidance_scale")) options["guidance_scale"] = v.guidance_scale;
+  if (component.schema.contains("image_guidance_scale")) options["image_guidance_scale"] = v.image_guidance_scale;
+  return std::make_unique<Task>(component, options);
+}
+
+at::Tensor source_picture(const std::string& path, int side, at::Device device) {
+  Image image = load_image(path).take();
+  TransformOptions transform;
+  transform.width = transform.height = side;
+  transform.center_crop = true;
+  Geometry geometry = derive_geometry(transform, image.width, image.height, {});
+  return pixels_tensor(apply_geometry(image, geometry, transform.filter), device);
+}
+
+}  // namespace
+
+void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook) {
+  const ValidationConfig& v = config.validation;
+  if (v.prompts.empty()) return;
+  at::NoGradGuard no_grad;
+  AverageInPlace average(state);
+  std::unique_ptr<Task> task = task_for_drawing(session, v);
+  Painter painter(*session.model, *task, session.device, at::kFloat);
+  if (painter.needs_source() && v.images.empty())
+    fail({"validation.images", "the task '" + task->id() + "' edits a picture and none is given", "", "name one per prompt, or one for all", "E1022",
+          Exit::config});
+  int64_t side = config.data.resolution.value_or(session.model->about().value("resolution", int64_t{512}));
+  const ModelPart* scheduler = session.folder.find("scheduler");
+  Json schedule = scheduler ? scheduler->config : Json::object();
+  schedule.update(session.loss->about().value("scheduler", Json::object()));  // as final/ will say it
+
+  Path folder = Path(config.output) / "validation_images" / fmt::format("step-{:07}", state.step);
+  make_folders(folder);
+  for (size_t i = 0; i < v.prompts.size(); ++i) {
+    std::vector<PaintJob> jobs;
+    for (int64_t k = 0; k < v.num_images; ++k) {
+      PaintJob job{v.prompts[i], v.negative_prompt, static_cast<uint64_t>(v.seed + k), {}, {}};
+      if (painter.needs_source()) job.source = source_picture(v.images[std::min(i, v.images.size() - 1)], static_cast<int>(side), session.device);
+      jobs.push_back(std::move(job));
+    }
+    SamplerOptions options;
+    options.steps = v.steps;
+    auto sampler = make_sampler(v.sampler, SchedulerFile(schedule, "scheduler/scheduler_config.json"), options);
+    at::Tensor rgb_NHWC = to_rgb8(painter.paint(jobs, side, side, *sampler).pixels).contiguous();
+    for (int64_t k = 0; k < v.num_images; ++k) {
+      int width = static_cast<int>(rgb_NHWC.size(2)), height = static_cast<int>(rgb_NHWC.size(1));
+      std::span<const uint8_t> rgb(rgb_NHWC[k].const_data_ptr<uint8_t>(), static_cast<size_t>(rgb_NHWC[k].numel()));
+      std::string file = (folder / fmt::format("{:03}-{}.png", i, k)).string();
+      write_png(file, width, height, rgb, {{"prompt", v.prompts[i]}, {"seed", std::to_string(v.seed + k)}, {"step", std::to_string(state.step)}});
+      logbook.image(fmt::format("validation/{:03}-{}", i, k), file, width, height, state.step);
+    }
+  }
+}
+
+}  // namespace t2i

@@ -1,0 +1,13 @@
+// Pictures drawn while a run trains, with seeds that never change, so that only the weights differ from one to the next.
+#pragma once
+#include "core/session.h"
+#include "core/train/logbook.h"
+#include "core/train/step.h"
+
+namespace t2i {
+
+// One picture per validation.prompts × validation.num_images into OUTPUT/validation_images/step-SSSSSSS/, and into
+// TensorBoard. With an average of the weights (train.use_ema) the average draws. Nothing when there are no prompts.
+void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook);
+
+}  // namespace t2i
