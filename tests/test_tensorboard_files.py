@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 
 import pytest
+from google.protobuf.unknown_fields import UnknownFieldSet
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.compat.proto.event_pb2 import Event
 
@@ -84,4 +85,4 @@ def test_records_by_the_book(folder):
             events.append(Event.FromString(body))
             at += 16 + length
         assert events[0].file_version == "brain.Event:2"
-        assert not any(list(e.UnknownFields()) if hasattr(e, "UnknownFields") else [] for e in events)
+        assert all(len(UnknownFieldSet(e)) == 0 for e in events)

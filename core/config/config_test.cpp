@@ -140,7 +140,7 @@ TEST(Config, TypesAndRanges) {
   EXPECT_THAT(first("data: {columns: {a: [b]}}"), HasSubstr("has a list for a"));
   EXPECT_THAT(first("report_to: [tensorbord]"), HasSubstr("did you mean tensorboard?"));
   EXPECT_THAT(first("train: 5"), HasSubstr("train = 5 is not a map"));
-  EXPECT_THAT(first("task: [a]"), HasSubstr("task = a list is not a name"));
+  EXPECT_THAT(first("task: [a]"), HasSubstr("task may not be a list. Expected a name"));
   EXPECT_THAT(first("loss: {name: a, gamma: 08}"), HasSubstr("write 8"));
   EXPECT_THAT(first("validation: {prompts: [a, b, c], images: [a, b]}"), HasSubstr("validation.images has 2 entries"));
   EXPECT_THAT(first("just words"), HasSubstr("the file holds just words instead of keys"));

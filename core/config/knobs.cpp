@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "core/base/lr_schedule.h"
 #include "core/config/knob.h"
 
 namespace t2i {
@@ -125,7 +126,8 @@ std::vector<Knob> data_knobs() {
       data("resolution", &D::resolution,
            "Width and height of a training image in pixels; null is what the model was made for.")
           .at_least(8)
-          .at_most(8192),
+          .at_most(8192)
+          .such_as("512"),
       data("columns", &D::columns,
            "The data's own names for what the task reads, as input_image: before; a name left out is itself."),
       data("center_crop", &D::center_crop, "Crop the middle instead of a random place."),
@@ -159,6 +161,7 @@ std::vector<Knob> train_knobs() {
       train("max_train_steps", &T::max_train_steps, "Optimizer steps in all; null counts them from num_train_epochs.")
           .at_least(0)
           .at_most(any_count)
+          .such_as("1000")
           .safe(),
       train("num_train_epochs", &T::num_train_epochs, "Passes over the data, when max_train_steps is null.")
           .at_least(1)
@@ -210,7 +213,7 @@ std::vector<Knob> optimizer_knobs() {
           .at_least(0)
           .at_most(1000),
       optimizer("lr_scheduler", &O::lr_scheduler, "How the learning rate moves over the run.")
-          .one_of({"constant", "linear", "cosine", "polynomial", "cosine_with_restarts", "constant_with_warmup"}),
+          .one_of(lr_schedule_names()),
       optimizer("lr_warmup_steps", &O::lr_warmup_steps,
                 "Steps over which the learning rate climbs from 0; the schedule constant has no warm-up.")
           .at_least(0)

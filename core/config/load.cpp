@@ -34,6 +34,16 @@ bool is_section(const std::string& key) {
   return !key.empty() && std::any_of(all.begin(), all.end(), [&](const KnobSection& s) { return s.name == key; });
 }
 
+// Are all words of `name` among those of `of`, as in max_steps and max_train_steps?
+bool words_within(const std::string& name, const std::string& of) {
+  for (size_t start = 0; start <= name.size();) {
+    size_t end = std::min(name.find('_', start), name.size());
+    if (("_" + of + "_").find("_" + name.substr(start, end - start) + "_") == std::string::npos) return false;
+    start = end + 1;
+  }
+  return true;
+}
+
 // A key that nobody knows: the same leaf elsewhere is likelier meant than a similar name here.
 void unknown_key(Loader& load, const std::string& key, const std::string& where) {
   for (const KnobSection& missing : unavailable_keys())
@@ -54,6 +64,16 @@ void unknown_key(Loader& load, const std::string& key, const std::string& where)
   if (find_knob(key))
     return load.note(where, fmt::format("'{}' is written with a dot", key), "Dots are for --set",
                      fmt::format("write {}: {{{}: …}}", section, leaf), "E1001");
+  auto by_words = [&](bool anywhere) {
+    std::optional<std::string> best;  // the shortest that shares all words
+    for (const std::string& k : all) {
+      bool shares = words_within(leaf, leaf_of(k)) || words_within(leaf_of(k), leaf);
+      bool here = anywhere || section_of(k) == section;
+      if (here && shares && leaf_of(k) != "name" && (!best || k.size() < best->size())) best = k;
+    }
+    return best;
+  };
+  if (!hint && is_section(section)) hint = by_words(false);
   if (!hint && is_section(section)) {
     std::vector<std::string> here;
     for (const std::string& k : all)
@@ -63,6 +83,7 @@ void unknown_key(Loader& load, const std::string& key, const std::string& where)
   if (!hint && section.empty()) hint = nearest(leaf, sections);
   if (!hint && !section.empty() && !is_section(section))
     if (auto near = nearest(section, sections)) hint = find_knob(*near + "." + leaf) ? *near + "." + leaf : *near;
+  if (!hint && section.empty()) hint = by_words(true);
   if (!hint)
     if (auto near = nearest(leaf, leaves))
       hint = all[static_cast<size_t>(std::find(leaves.begin(), leaves.end(), *near) - leaves.begin())];
@@ -72,13 +93,17 @@ void unknown_key(Loader& load, const std::string& key, const std::string& where)
     load.note(where, fmt::format("unknown key '{}'", key), "", "remove it; 't2i run --help' lists every key", "E1001");
 }
 
+std::string shown(const std::string& key, const YamlNode& node) {
+  return node.kind == YamlNode::scalar ? key + " = " + yaml_shown(node) : key;
+}
+
 void assign(Loader& load, const Knob& knob, const YamlNode& node) {
   std::string where = load.at(node.line, node.column);
   load.config.positions[knob.key] = where;
   Converted converted = convert(node, knob);
   if (!converted.problem.empty())
-    return load.note(where, fmt::format("{} = {} {}", knob.key, yaml_shown(node), converted.problem), converted.expects,
-                     "", "E1003");
+    return load.note(where, fmt::format("{} {}", shown(knob.key, node), converted.problem), converted.expects, "",
+                     "E1003");
   knob.write(load.config, converted.value);
 }
 
@@ -108,7 +133,9 @@ void assign_name(Loader& load, const Knob& knob, const YamlNode& node) {
   std::string where = load.at(node.line, node.column);
   bool text = node.kind == YamlNode::scalar && !node.text.empty();
   if (!text && node.kind != YamlNode::null)
-    return load.note(where, fmt::format("{} = {} is not a name", knob.key, yaml_shown(node)),
+    return load.note(where,
+                     node.kind == YamlNode::scalar ? knob.key + " is empty"
+                                                   : fmt::format("{} may not be {}", knob.key, yaml_shown(node)),
                      "Expected " + knob_expects(knob), "", "E1003");
   load.config.positions[knob.key] = where;
   choose(load, knob.key, node.text);
@@ -136,7 +163,9 @@ void assign_top(Loader& load, const std::string& key, const YamlNode& node, cons
   const Knob* named = find_knob(key + ".name");
   if (node.kind == YamlNode::scalar && named) return assign(load, *named, node);
   if (node.kind != YamlNode::map)
-    return load.note(load.at(node.line, node.column), fmt::format("{} = {} is not a map", key, yaml_shown(node)),
+    return load.note(load.at(node.line, node.column),
+                     node.kind == YamlNode::list ? key + " may not be a list"
+                                                 : fmt::format("{} = {} is not a map", key, yaml_shown(node)),
                      fmt::format("Expected {}: {{key: value}}", key), "", "E1003");
   for (const YamlNode::Entry& entry : node.entries) {
     std::string full = key + "." + entry.key;
@@ -194,7 +223,7 @@ void apply(Loader& load, const Setting& setting) {
   const Knob* map = find_knob(setting.key.substr(0, last));
   if (map && map->type == KnobType::map) {
     if (value->kind != YamlNode::scalar)
-      return load.note(setting.origin, fmt::format("{} = {} is not a name", setting.key, yaml_shown(*value)),
+      return load.note(setting.origin, fmt::format("{} may not be {}", setting.key, yaml_shown(*value)),
                        "Expected a name", "", "E1003");
     nlohmann::json entries = map->read(load.config);
     entries[setting.key.substr(last + 1)] = value->text;
@@ -217,6 +246,10 @@ void check_together(Loader& load) {
     load.note(where("validation.images"),
               fmt::format("validation.images has {} entries, validation.prompts {}", images, prompts), "",
               "give one image per prompt, or one for all", "E1011");
+  if (c.optimizer.lr_scheduler == "polynomial" && c.optimizer.learning_rate <= 1e-7)
+    load.note(where("optimizer.learning_rate"),
+              fmt::format("optimizer.learning_rate = {} is not above 1e-7", c.optimizer.learning_rate),
+              "The schedule polynomial ends there", "raise it, or take another optimizer.lr_scheduler", "E1011");
 }
 
 }  // namespace
@@ -243,7 +276,7 @@ Config load_config_text(const std::string& text, const std::string& name, const 
               "write key: value lines; 't2i run --help' lists the keys", "E1003");
   }
   for (const Setting& setting : settings) apply(load, setting);
-  check_together(load);
+  if (load.errors.empty()) check_together(load);
   if (!load.errors.empty()) throw Failure(std::move(load.errors));
   return std::move(load.config);
 }

@@ -121,7 +121,8 @@ class Builder : public YAML::EventHandler {
     if (!open_.empty()) {
       const Frame& in = open_.back();
       if (in.node.kind == YamlNode::map && in.key_wanted)
-        stop(mark, "a list or map stands where a key is expected", "", "write key: value", "E1006");
+        stop(mark, "an unclosed bracket, or a list or map as a key", "", "close the bracket; keys are plain words",
+             "E1006");
       path = in.node.kind == YamlNode::map ? (in.path.empty() ? in.key : in.path + "." + in.key) : in.path;
     }
     Frame frame;
@@ -184,6 +185,8 @@ class Builder : public YAML::EventHandler {
 
   void take_value(Frame& in, YamlNode node) {
     in.key_wanted = true;
+    if (node.kind == YamlNode::null && node.line != in.key_line)  // nothing written: yaml-cpp means the next line
+      node.line = in.key_line, node.column = in.key_column;
     if (!in.duplicate) {
       in.at[in.key] = in.node.entries.size();
       in.node.entries.push_back({in.key, in.key_line, in.key_column, std::move(node)});
