@@ -1,0 +1,123 @@
+"""A run that is killed, stopped or restarted ends with the bits of the run that nobody touched."""
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from tiny import AS_CAPTIONS, T2I, metrics, sd_folder, settings, sha256, t2i, triplet_data
+
+STEPS = 60
+COMMON = settings(data__resolution=16, data__num_workers=1, train__max_train_steps=STEPS, train__mixed_precision="fp32", train__train_batch_size=2,
+                  train__use_ema="true", checkpoint__every_steps=4, checkpoint__keep=2, validation__every_steps=0, optimizer__lr_scheduler="cosine",
+                  optimizer__lr_warmup_steps=5)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    sd_folder(root / "model")
+    triplet_data(root / "data")
+    return root
+
+
+def command(place, output, task, *extra):
+    columns = AS_CAPTIONS if task == "text" else []
+    return ["run", "--task", task, "--model", place / "model", "--data", place / "data", "--output", place / output, *COMMON, *columns, *extra]
+
+
+def state_of(place, output):
+    return sha256(place / output / f"checkpoint-{STEPS}" / "state.safetensors")
+
+
+@pytest.fixture(scope="module")
+def untouched(place):
+    t2i(*command(place, "untouched", "ip2p"))
+    return state_of(place, "untouched"), [(m["step"], m["loss"], m["grad_norm"], m["lr"]) for m in metrics(place / "untouched")]
+
+
+def test_thirty_kills_change_no_bit(place, untouched):
+    hash_untouched, lines_untouched = untouched
+    moments = random.Random(20261121)
+    kills = runs = 0
+    while kills < 30:
+        runs += 1
+        assert runs < 60, "the run ends before it can be killed"
+        output = f"killed-{kills // 10}"  # three runs of ten kills each
+        if (place / output / "final").exists():
+            break
+        process = subprocess.Popen([str(T2I), *map(str, command(place, output, "ip2p"))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=moments.uniform(0.15, 1.6))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills >= 5, "too few kills hit a running process"
+    for output in sorted(p.name for p in place.glob("killed-*")):
+        t2i(*command(place, output, "ip2p"))
+        assert state_of(place, output) == hash_untouched
+        assert [(m["step"], m["loss"], m["grad_norm"], m["lr"]) for m in metrics(place / output)] == lines_untouched
+        assert not list((place / output).glob(".tmp-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_saves_the_current_step(place, untouched, number):
+    output = f"signal-{number}"
+    process = subprocess.Popen([str(T2I), *map(str, command(place, output, "ip2p", *settings(checkpoint__every_steps=1000)))], stderr=subprocess.PIPE, text=True)
+    while not (place / output / "metrics.jsonl").exists() or len(metrics(place / output)) < 5:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 75
+    saved = [int(p.name.split("-")[1]) for p in (place / output).glob("checkpoint-*")]
+    assert len(saved) == 1 and saved[0] == metrics(place / output)[-1]["step"], "the step that was done is the step that was saved"
+    t2i(*command(place, output, "ip2p", *settings(checkpoint__every_steps=1000)))
+    assert state_of(place, output) == untouched[0]
+
+
+@pytest.mark.parametrize("change", [dict(train__gradient_checkpointing="false"), dict(data__num_workers=0), dict(data__num_workers=4)])
+def test_what_must_not_matter_does_not(place, untouched, change):
+    output = "other-" + "-".join(f"{k}{v}" for k, v in change.items())
+    t2i(*command(place, output, "ip2p", *settings(**change)))
+    assert state_of(place, output) == untouched[0]
+
+
+def test_the_seed_matters(place, untouched):
+    t2i(*command(place, "seed", "ip2p", *settings(train__seed=43)))
+    assert state_of(place, "seed") != untouched[0]
+
+
+def test_a_changed_setting_is_refused_by_name(place, untouched):
+    done = t2i(*command(place, "untouched", "ip2p", *settings(optimizer__learning_rate=0.5)), code=78)
+    assert "optimizer.learning_rate" in done.stderr and "E1030" in done.stderr
+    assert state_of(place, "untouched") == untouched[0]
+
+
+def test_a_longer_run_goes_on(place, untouched):
+    t2i(*command(place, "longer", "text"))
+    t2i(*command(place, "longer", "text", *settings(train__max_train_steps=STEPS + 4)))
+    assert metrics(place / "longer")[-1]["step"] == STEPS + 4
+
+
+def test_changed_data_is_refused(place, tmp_path):
+    data = triplet_data(tmp_path / "data", count=12)
+    arguments = command(place, "data-changes", "ip2p", "--data", data, *settings(train__max_train_steps=4))
+    t2i(*arguments)
+    triplet_data(tmp_path / "data", count=13)
+    done = t2i(*arguments, code=78)
+    assert "E4131" in done.stderr
+
+
+def test_an_output_in_use_is_refused(place):
+    first = subprocess.Popen([str(T2I), *map(str, command(place, "busy", "ip2p", *settings(train__max_train_steps=5000)))], stderr=subprocess.DEVNULL)
+    try:
+        while not (place / "busy" / "metrics.jsonl").exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        done = t2i(*command(place, "busy", "ip2p"), code=73)
+        assert str(first.pid) in done.stderr
+    finally:
+        first.kill()
+        first.wait()
