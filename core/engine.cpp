@@ -15,7 +15,7 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
   try {
     if (name == "run") return run_command(*static_cast<const RunOptions*>(options));
     if (name == "probe") return probe_command(*static_cast<const ProbeOptions*>(options));
-    say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E2001", Exit::failed});
+    say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E9002", Exit::failed});
     return static_cast<int>(Exit::failed);
   } catch (const Failure& f) {
     for (const Error& e : f.errors) say(e);

@@ -79,7 +79,7 @@ int run_command(const RunOptions& options) {
   if (resolution % session->model->downscale())
     fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, session->model->downscale()),
           "the VAE makes one latent of so many pixels a side", fmt::format("use {}", resolution / session->model->downscale() * session->model->downscale()),
-          "E1020", Exit::config});
+          "E1031", Exit::config});
   LoaderOptions loader_options;
   Dataset dataset = open_data(config, *session->task, loader_options, resolution);
   BatchPlan plan{static_cast<uint64_t>(config.train.seed), config.train.train_batch_size, config.train.gradient_accumulation_steps,
@@ -96,7 +96,7 @@ int run_command(const RunOptions& options) {
   state.weights = &load_part(*session, config, session->model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
                              [&](const std::string& name) { return matches_any(name, config.train.parameters); });
   if (!state.weights->trained.defined())
-    fail({"train.parameters", "no parameter matches", "", "use * for any text, as in *attn*", "E1021", Exit::config});
+    fail({"train.parameters", "no parameter matches", "", "use * for any text, as in *attn*", "E1032", Exit::config});
   state.weights->recompute = config.train.gradient_checkpointing;
   state.optimizer = make_optimizer_state(state.weights->trained);
   state.loss_scale = LossScale(session->device, compute == at::kHalf);

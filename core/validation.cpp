@@ -58,7 +58,7 @@ void draw_validation_pictures(Session& session, const Config& config, TrainState
   std::unique_ptr<Task> task = task_for_drawing(session, v);
   Painter painter(*session.model, *task, session.device, at::kFloat);
   if (painter.needs_source() && v.images.empty())
-    fail({"validation.images", "the task '" + task->id() + "' edits a picture and none is given", "", "name one per prompt, or one for all", "E1022",
+    fail({"validation.images", "the task '" + task->id() + "' edits a picture and none is given", "", "name one per prompt, or one for all", "E1033",
           Exit::config});
   int64_t side = config.data.resolution.value_or(session.model->about().value("resolution", int64_t{512}));
   const ModelPart* scheduler = session.folder.find("scheduler");
