@@ -60,6 +60,9 @@ struct ProbeOptions {
 struct PluginsOptions {
   std::string action;   // list, info, check
   std::string subject;  // info: an id; check: a file
+  std::string only;     // check: a group, group/name or rule; empty: all
+  std::string model;    // check: a model folder to check models on; empty: they are not built
+  int64_t seed = 1;     // check: of the random tensors
   std::vector<std::string> plugin_paths;
 };
 

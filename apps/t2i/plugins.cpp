@@ -8,7 +8,10 @@ namespace t2i {
 int plugins_command(const Command& self, const std::vector<std::string>& arguments) {
   Options options(self);
   options.positional("words", 2)
-      .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
+      .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones")
+      .add("only", "RULE", "check: one group, group/name or rule alone")
+      .add("model", "DIR", "check: a model folder of the plugin's family, to check its model on")
+      .add("seed", "N", "check: of the random tensors");
   const char* actions =
       "\nlist            every plugin found, with what it offers\n"
       "info ID         one plugin, with the options of its components\n"
@@ -20,6 +23,9 @@ int plugins_command(const Command& self, const std::vector<std::string>& argumen
   out.action = words.empty() ? "" : words[0];
   out.subject = words.size() > 1 ? words[1] : "";
   out.plugin_paths = options.texts("plugin-path");
+  out.only = options.text("only");
+  out.model = options.text("model");
+  out.seed = options.integer("seed", 0, int64_t{1} << 53).value_or(1);
   if (out.action != "list" && out.action != "info" && out.action != "check") {
     auto near = nearest(out.action, {"list", "info", "check"});
     std::string what = out.action.empty() ? "what to do is missing" : fmt::format("unknown action '{}'", out.action);
