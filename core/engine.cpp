@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/commands.h"
+#include "core/generate.h"
 #include "core/probe.h"
 #include "core/run.h"
 
@@ -14,6 +15,7 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
   auto say = [](const Error& e) { std::fprintf(stderr, "%s\n", to_string(e).c_str()); };
   try {
     if (name == "run") return run_command(*static_cast<const RunOptions*>(options));
+    if (name == "generate") return generate_command(*static_cast<const GenerateOptions*>(options));
     if (name == "probe") return probe_command(*static_cast<const ProbeOptions*>(options));
     say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E9002", Exit::failed});
     return static_cast<int>(Exit::failed);

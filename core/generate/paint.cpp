@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/generate/noise.h"
+#include "core/precision/autocast.h"
 
 namespace t2i {
 
@@ -57,6 +58,7 @@ Painted Painter::paint(const std::vector<PaintJob>& jobs, int64_t width, int64_t
   Predict predict = [this](const Tensors& in) {
     Tensors cast = in;
     cast["latents"] = in.at("latents").to(dtype_);
+    Autocast autocast(device_.type(), compute_);
     return model_.forward(cast).at("prediction");
   };
   painted.latents = denoise(painted.noise, sampler, predict, guidance_of(jobs), sampler_noise(seeds, shape, device_), progress);

@@ -29,11 +29,12 @@ struct Painted {
 class Painter {
  public:
   // All of the model's parts must be loaded; `task` was created with the guidance wanted. Both must outlive this.
-  // The denoiser and the text encoders are given tensors of `dtype`.
-  Painter(Model& model, Task& task, at::Device device, at::ScalarType dtype)
-      : model_(model), task_(task), device_(device), dtype_(dtype) {}
+  // The denoiser and the text encoders are of `dtype`, the VAE of float32. `compute`: lower precision for a denoiser in
+  // float32, as training uses it; float32 for none.
+  Painter(Model& model, Task& task, at::Device device, at::ScalarType dtype, at::ScalarType compute = at::kFloat)
+      : model_(model), task_(task), device_(device), dtype_(dtype), compute_(compute) {}
 
-  // All of one size in pixels, a multiple of the model's downscale. Does the task read a picture: see needs_source().
+  // All of one size in pixels, a multiple of the model's downscale. Where needs_source(), every job must have one.
   Painted paint(const std::vector<PaintJob>& jobs, int64_t width, int64_t height, Sampler& sampler,
                 const StepProgress& progress = {});
 
@@ -46,7 +47,7 @@ class Painter {
   Model& model_;
   Task& task_;
   at::Device device_;
-  at::ScalarType dtype_;
+  at::ScalarType dtype_, compute_;
   std::map<std::string, Tensors> texts_;  // conditioning of the last few prompts, n = 1
 };
 

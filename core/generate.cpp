@@ -1,0 +1,182 @@
+#include "core/generate.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "core/dist/group.h"
+#include "core/generate/latents_file.h"
+#include "core/generate/paint.h"
+#include "core/generate/parameters_text.h"
+#include "core/generate/picture_folder.h"
+#include "core/generate/prompts.h"
+#include "core/generate/source_image.h"
+#include "core/precision/device.h"
+#include "core/session.h"
+
+namespace t2i {
+namespace {
+
+// The task with the guidance that was asked for.
+Config session_config(const GenerateOptions& options) {
+  Config config;
+  config.plugin = options.plugin;
+  config.model.path = options.model;
+  config.task = options.task;
+  auto set = [&](const char* key, const char* option, std::optional<double> value) {
+    if (!value) return;
+    config.task.options[key] = *value;
+    config.positions[std::string("task.") + key] = option;
+  };
+  set("guidance_scale", "--guidance", options.guidance);
+  set("image_guidance_scale", "--image-guidance", options.image_guidance);
+  return config;
+}
+
+// The folder's scheduler, with what the family's own pipeline for this task changes in it.
+SchedulerFile scheduler_of(const Session& session) {
+  const ModelPart* part = session.folder.part("scheduler").take();
+  SchedulerFile file(part->config, part->config_path.string());
+  const Json overrides = session.model->about().value("scheduler_overrides", Json::object()).value(session.task->id(), Json::object());
+  for (const auto& [key, value] : overrides.items()) file.set(key, value);
+  return file;
+}
+
+SamplerOptions sampler_options(const Session& session, int64_t steps, PictureSize size) {
+  int64_t side = session.model->downscale() * session.model->about().at("latent").value("patch", int64_t{1});
+  return {steps, (size.height / side) * (size.width / side)};
+}
+
+PictureSize wanted_size(const GenerateOptions& options, const Session& session, const LatentsFile& latents) {
+  int64_t downscale = session.model->downscale();
+  PictureSize size{options.width, options.height};
+  if (latents.given()) {
+    PictureSize fits = latents.size(downscale);
+    if (size.width && size != fits)
+      fail({"--size", fmt::format("{}x{} does not fit the latents of {}", size.width, size.height, options.latents), "",
+            fmt::format("use --size {}x{}", fits.width, fits.height), "E6008", Exit::usage});
+    return fits;
+  }
+  if (size.width % downscale || size.height % downscale)
+    fail({"--size", fmt::format("{}x{} is not a multiple of {}", size.width, size.height, downscale), "A latent stands for so many pixels a side",
+          fmt::format("use --size {}x{}", std::max<int64_t>(1, size.width / downscale) * downscale, std::max<int64_t>(1, size.height / downscale) * downscale),
+          "E6013", Exit::usage});
+  return size;
+}
+
+// One problem per prompt whose picture is missing or not wanted.
+void check_sources(const std::vector<Prompt>& prompts, const std::vector<PictureRequest>& pictures, bool needed, const std::string& task) {
+  std::vector<Error> errors;
+  for (const PictureRequest& picture : pictures) {
+    if (picture.image.empty() != needed) continue;
+    std::string where = prompts[picture.prompt].where.empty() ? "--image" : prompts[picture.prompt].where;
+    errors.push_back(needed ? Error{where, "task '" + task + "' needs a picture to start from", "", "give --image FILE", "E6006", Exit::usage}
+                            : Error{where, "task '" + task + "' reads no picture", "", "leave the image out, or choose another --task", "E6006", Exit::usage});
+    if (errors.size() == 10 || prompts[picture.prompt].where.empty()) break;
+  }
+  if (!errors.empty()) throw Failure(std::move(errors));
+}
+
+void show_progress(size_t picture, size_t pictures, size_t step, size_t steps) {
+  if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\x1b[K{} of {} pictures · step {} of {}{}", picture, pictures, step, steps, step == steps ? "\r\x1b[K" : "");
+}
+
+}  // namespace
+
+int generate_command(const GenerateOptions& options) {
+  if (!options.loras.empty())
+    fail({"--lora", "adapters cannot be used by this version", "", "merge it into the model's folder first", "E6010", Exit::usage});
+
+  // What is wanted.
+  std::vector<Prompt> prompts;
+  if (!options.prompts_file.empty()) prompts = read_prompts(options.prompts_file);
+  for (const std::string& text : options.prompts) prompts.push_back({.text = text, .image = {}, .negative = {}, .seed = {}, .where = {}});
+  std::vector<PictureRequest> pictures =
+      requested_pictures(prompts, {options.negative, options.images, static_cast<uint64_t>(options.seed), options.count, options.format == "coco"});
+  PictureFolder folder(options.output, options.format, pictures.size());
+
+  // Who draws it, and from what.
+  Launch launch = launch_from_environment().take();
+  set_compute_threads(default_threads(launch.local_world));
+  Config config = session_config(options);
+  at::NoGradGuard no_gradients;
+  auto session = open_session(config, options.plugin_paths, {.loss = false, .device = options.device, .local_rank = launch.local_rank});
+  auto group = make_group(launch, session->device, 600);
+  Model& model = *session->model;
+  at::ScalarType dtype = dtype_from(options.dtype, "--dtype");
+  Painter painter(model, *session->task, session->device, dtype);
+  check_sources(prompts, pictures, painter.needs_source(), session->task->id());
+  LatentsFile latents(options.latents, model.latent_channels(), pictures.size());
+  PictureSize size = wanted_size(options, *session, latents);
+  if (!size.width && !painter.needs_source()) size.width = size.height = model.about().value("resolution", int64_t{512});
+  SchedulerFile scheduler = scheduler_of(*session);
+  int64_t steps = options.steps.value_or(50);
+  make_sampler(options.sampler, scheduler, sampler_options(*session, steps, size));  // its problems before weights are read
+  if (!options.save_latents.empty() && group->world() > 1)
+    fail({"--save-latents", "only one process can write the file", "", "leave the launcher out, or leave --save-latents out", "E6014", Exit::usage});
+
+  load_role(*session, config, "text_encoder", dtype);
+  load_role(*session, config, "vae", at::kFloat);  // half precision shows in the picture, and float16 overflows in some
+  load_role(*session, config, "denoiser", dtype);
+  if (group->is_first())
+    for (const std::string& notice : session->notices) fmt::print(stderr, "notice: {}\n", printable(notice));
+
+  Json task_options = Json::parse(session->task_options);
+  PictureParameters about;
+  about.steps = steps;
+  about.sampler = options.sampler.empty() ? default_sampler(scheduler) : options.sampler;
+  if (task_options.contains("guidance_scale")) about.guidance = task_options["guidance_scale"];
+  if (task_options.contains("image_guidance_scale")) about.image_guidance = task_options["image_guidance_scale"];
+  about.model = std::filesystem::path(options.model).lexically_normal().filename().string();
+
+  // Draw, `batch` at a time; a batch ends early where the next picture has another size.
+  SourceImages sources(size, model.downscale(), session->device);
+  std::vector<Json> described(pictures.size());
+  auto batch = static_cast<size_t>(options.batch);
+  for (size_t i = 0; i < pictures.size();) {
+    size_t chunk = i / batch, chunk_end = std::min(pictures.size(), (chunk + 1) * batch);
+    if (static_cast<int>(chunk % static_cast<size_t>(group->world())) != group->rank()) {
+      i = chunk_end;
+      continue;
+    }
+    std::vector<PaintJob> jobs;
+    PictureSize now = size;
+    size_t first = i;
+    for (; i < chunk_end; ++i) {
+      PaintJob job{pictures[i].text, pictures[i].negative, pictures[i].seed, {}, latents.noise(i)};
+      if (painter.needs_source()) {
+        job.source = sources.load(pictures[i].image);
+        PictureSize its{job.source.size(3), job.source.size(2)};
+        if (!jobs.empty() && its != now) break;
+        now = its;
+      }
+      jobs.push_back(std::move(job));
+    }
+    latents.require(now, model.downscale());
+    auto sampler = make_sampler(options.sampler, scheduler, sampler_options(*session, steps, now));
+    Painted painted = painter.paint(jobs, now.width, now.height, *sampler,
+                                    [&](size_t step, size_t of) { show_progress(first + 1, pictures.size(), step, of); });
+    at::Tensor rgb = to_rgb8(painted.pixels);
+    for (size_t k = 0; k < jobs.size(); ++k) {
+      about.prompt = jobs[k].prompt, about.negative = jobs[k].negative, about.seed = jobs[k].seed;
+      about.width = now.width, about.height = now.height;
+      at::Tensor one = rgb[static_cast<int64_t>(k)];
+      Path written = folder.write(first + k, now.width, now.height, {one.data_ptr<uint8_t>(), one.nbytes()}, parameters_text(about));
+      described[first + k] = PictureFolder::describe(now.width, now.height, jobs[k].prompt, jobs[k].seed);
+      fmt::print("{}\n", printable(written.string()));
+    }
+    latents.keep(painted.noise, painted.latents);
+  }
+
+  // What the processes know of their pictures, put together.
+  for (const std::string& text : group->gather_text(Json(described).dump(), "annotations")) {
+    Json theirs = Json::parse(text);
+    for (size_t i = 0; i < described.size(); ++i)
+      if (!theirs[i].is_null()) described[i] = theirs[i];
+  }
+  if (group->is_first()) folder.write_annotations(described);
+  if (!options.save_latents.empty()) latents.save(options.save_latents);
+  return static_cast<int>(Exit::done);
+}
+
+}  // namespace t2i
