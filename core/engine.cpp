@@ -6,6 +6,7 @@
 
 #include "core/commands.h"
 #include "core/generate.h"
+#include "core/plug/plugins_command.h"
 #include "core/probe.h"
 #include "core/run.h"
 
@@ -16,6 +17,7 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
   try {
     if (name == "run") return run_command(*static_cast<const RunOptions*>(options));
     if (name == "generate") return generate_command(*static_cast<const GenerateOptions*>(options));
+    if (name == "plugins") return plugins_command(*static_cast<const PluginsOptions*>(options));
     if (name == "probe") return probe_command(*static_cast<const ProbeOptions*>(options));
     say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E9002", Exit::failed});
     return static_cast<int>(Exit::failed);
