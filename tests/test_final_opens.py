@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny import AS_CAPTIONS, metrics, sd_folder, settings, t2i, triplet_data
 
-COMMON = settings(data__resolution=16, train__max_train_steps=3, train__mixed_precision="fp32", train__train_batch_size=2, validation__every_steps=0)
+COMMON = settings(data__resolution=16, train__num_threads=1, train__max_train_steps=3, train__mixed_precision="fp32", train__train_batch_size=2, validation__every_steps=0)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import time
 import pytest
 from tiny import AS_CAPTIONS, T2I, metrics, sd_folder, settings, sha256, t2i, triplet_data
 
-STEPS = 60
-COMMON = settings(data__resolution=16, data__num_workers=1, train__max_train_steps=STEPS, train__mixed_precision="fp32", train__train_batch_size=2,
+STEPS = 30
+COMMON = settings(data__resolution=16, data__num_workers=1, train__num_threads=1, train__gradient_accumulation_steps=1, train__max_train_steps=STEPS, train__mixed_precision="fp32", train__train_batch_size=2,
                   train__use_ema="true", checkpoint__every_steps=4, checkpoint__keep=2, validation__every_steps=0, optimizer__lr_scheduler="cosine",
                   optimizer__lr_warmup_steps=5)
 
@@ -49,7 +49,7 @@ def test_thirty_kills_change_no_bit(place, untouched):
             break
         process = subprocess.Popen([str(T2I), *map(str, command(place, output, "ip2p"))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(timeout=moments.uniform(0.15, 1.6))
+            process.wait(timeout=moments.uniform(0.2, 1.5))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
