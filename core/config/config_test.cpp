@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "core/config/knob.h"
 
 using namespace t2i;
@@ -219,4 +221,52 @@ TEST(Config, SettingNeedsAnEqualsSign) {
   EXPECT_FALSE(parse_setting("train.seed"));
   EXPECT_FALSE(parse_setting("=5"));
   EXPECT_EQ(parse_setting("a.b=c=d")->value, "c=d");
+}
+
+// Whatever the bytes are: either a Failure, or a Config whose written form reads back the same.
+TEST(Config, MutatedTextIsRefusedOrSurvivesTheRoundTrip) {
+  const std::string seed_text =
+      "task: {name: mine, rate: 0.05, list: [1, 2.5, 'x']}\nloss: &l mine\ntrain:\n  seed: 7 # words\n  use_ema: yes\n"
+      "  max_grad_norm: 1e-1\ndata: {columns: {a: \"b\\n\"}, path: \"p q\"}\nvalidation:\n  prompts:\n    - |\n      "
+      "two\n"
+      "      lines\n    - *l\n  sampler: null\noutput: out\n";
+  const std::string pieces[] = {
+      "\t",     "\n",   "  ",   "'",   "\"", "[", "]", "{", "}",     ": ", "- ", "&a ", "*l",
+      "!!str ", "\xff", "null", "1e5", "|",  ">", "#", "%", "---\n", "? ", "~",  "\\x", std::string(1, '\0')};
+  std::mt19937 random(5);
+  auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
+  int accepted = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = seed_text;
+    for (size_t edits = 1 + below(4); edits > 0 && !text.empty(); --edits) {
+      size_t at = below(text.size());
+      switch (below(4)) {
+        case 0:
+          text.insert(at, pieces[below(std::size(pieces))]);
+          break;
+        case 1:
+          text.erase(at, 1 + below(5));
+          break;
+        case 2:
+          text[at] = static_cast<char>(random());
+          break;
+        default:
+          text.insert(at, text.substr(below(text.size()), below(30)));
+          break;
+      }
+    }
+    try {
+      Config config = load(text);
+      ++accepted;
+      std::string written = write_config(config);
+      Config again = load_config_text(written, "config.yaml", {});
+      ASSERT_EQ(to_json(again), to_json(config)) << text << "\n" << written;
+      ASSERT_EQ(again.task.options, config.task.options) << text << "\n" << written;
+    } catch (const Failure& failure) {
+      ASSERT_FALSE(failure.errors.empty());
+      for (const Error& error : failure.errors)
+        ASSERT_EQ(error.where.rfind("a.yaml:", 0), 0u) << to_string(error) << "\n" << text;
+    }
+  }
+  EXPECT_GT(accepted, 100);
 }

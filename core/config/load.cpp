@@ -65,11 +65,14 @@ void unknown_key(Loader& load, const std::string& key, const std::string& where)
     return load.note(where, fmt::format("'{}' is written with a dot", key), "Dots are for --set",
                      fmt::format("write {}: {{{}: …}}", section, leaf), "E1001");
   auto by_words = [&](bool anywhere) {
-    std::optional<std::string> best;  // the shortest that shares all words
+    std::optional<std::string> best;  // most words in common, then the shortest
+    std::ptrdiff_t most = 0;
     for (const std::string& k : all) {
-      bool shares = words_within(leaf, leaf_of(k)) || words_within(leaf_of(k), leaf);
-      bool here = anywhere || section_of(k) == section;
-      if (here && shares && leaf_of(k) != "name" && (!best || k.size() < best->size())) best = k;
+      std::string other = leaf_of(k);
+      bool shares = words_within(leaf, other) || words_within(other, leaf);
+      if (!(anywhere || section_of(k) == section) || !shares || other == "name") continue;
+      std::ptrdiff_t common = 1 + std::min(std::ranges::count(leaf, '_'), std::ranges::count(other, '_'));
+      if (common > most || (common == most && k.size() < best->size())) best = k, most = common;
     }
     return best;
   };
