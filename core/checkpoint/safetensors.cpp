@@ -106,8 +106,8 @@ int64_t TensorEntry::elements() const {
 }
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const {
-  auto at = std::find_if(tensors.begin(), tensors.end(), [&](const TensorEntry& t) { return t.name == name; });
-  return at == tensors.end() ? nullptr : &*at;
+  auto at = index.find(name);
+  return at == index.end() ? nullptr : &tensors[at->second];
 }
 
 std::optional<Error> SafetensorsFile::damage() const { return map ? map->damage() : std::nullopt; }
@@ -183,6 +183,7 @@ Result<SafetensorsFile> parse_safetensors(Bytes bytes, const Path& path) {
     return against_rules(path, grouped(data.size() - expected) + " bytes after the last tensor belong to nothing");
   for (Placed& p : placed) {
     p.entry.bytes = data.subspan(p.begin, p.end - p.begin);
+    file.index[p.entry.name] = file.tensors.size();
     file.tensors.push_back(std::move(p.entry));
   }
   return file;

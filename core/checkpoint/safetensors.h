@@ -35,7 +35,8 @@ struct TensorEntry {
 
 struct SafetensorsFile {
   Path path;
-  std::vector<TensorEntry> tensors;  // in the order of their data
+  std::vector<TensorEntry> tensors;                  // in the order of their data
+  std::map<std::string, size_t, std::less<>> index;  // name → place in `tensors`
   std::map<std::string, std::string> metadata;
   std::shared_ptr<const MappedFile> map;  // keeps `bytes` alive (null for parse_safetensors)
   const TensorEntry* find(std::string_view name) const;

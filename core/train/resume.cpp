@@ -45,6 +45,8 @@ static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkp
 
 int64_t resume(const RunOptions& options, const Session&, const Dataset& dataset, Group& group, TrainState& state) {
   Path output = options.config.output;
+  if (group.is_first())  // it holds the run's lock
+    for (const Error& notice : remove_leftovers(output)) fmt::print(stderr, "notice: {}\n", to_string(notice));
   NewestCheckpoint newest = find_newest_valid(output).take();
   for (const Error& notice : newest.notices)
     if (group.is_first()) fmt::print(stderr, "notice: {}\n", to_string(notice));
