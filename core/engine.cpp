@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/commands.h"
+#include "core/dist/launch.h"
 #include "core/generate.h"
 #include "core/plug/plugins_command.h"
 #include "core/probe.h"
@@ -23,10 +24,13 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
     return static_cast<int>(Exit::failed);
   } catch (const Failure& f) {
     for (const Error& e : f.errors) say(e);
+    report_to_launcher(f.what());
     return static_cast<int>(f.exit());
   } catch (const c10::Error& e) {
+    report_to_launcher(e.what_without_backtrace());
     say({"", e.what_without_backtrace(), "this is a bug in t2i or in one of its plugins", "please report it with the command line", "E9001", Exit::failed});
   } catch (const std::exception& e) {
+    report_to_launcher(e.what());
     say({"", e.what(), "this is a bug in t2i", "please report it with the command line", "E9001", Exit::failed});
   }
   return static_cast<int>(Exit::failed);

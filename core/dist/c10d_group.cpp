@@ -2,7 +2,7 @@
 // touches c10d's classes.
 //
 // Who is missing? A backend's error names a socket, not a rank. So a rank whose collective failed writes `stopped/RANK`
-// into the store and looks for two seconds who else did: whoever does not is the one that died or hangs; whoever left
+// into the store and looks for a moment who else did: whoever does not is the one that died or hangs; whoever left
 // by an error of its own has said so there. A store served by a frozen rank answers never (its client has no limit on
 // receiving), so every question to it has a deadline of our own: it is asked by a thread that is left behind when it
 // does not come back.
@@ -10,8 +10,10 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <c10/util/Logging.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <thread>
@@ -31,12 +33,16 @@ using StorePointer = c10::intrusive_ptr<c10d::Store>;
 
 constexpr milliseconds start_limit = 300s;     // processes of one run may load for different times
 constexpr milliseconds barrier_limit = 3600s;  // one rank may write a large checkpoint to a slow disk
-constexpr milliseconds look_around = 2s;       // for the other ranks of a failed collective to say that they stopped
+constexpr milliseconds look_around = 1500ms;   // for the other ranks of a failed collective to say that they stopped
 
+// The engine's own words, without its stack and without the "[file:line]" that Gloo puts in front.
 std::string first_line(const std::exception& e) {
   auto torch_error = dynamic_cast<const c10::Error*>(&e);
   std::string text = torch_error ? torch_error->what_without_backtrace() : e.what();
-  return printable(text.substr(0, text.find('\n')));
+  text = text.substr(0, text.find('\n'));
+  if (size_t end = text.find("] "); text.starts_with('[') && end != std::string::npos) text.erase(0, end + 2);
+  while (text.ends_with('.')) text.pop_back();
+  return printable(text);
 }
 
 // What `ask` returns, or nothing if it has not come back by then. Its exceptions come through.
@@ -90,15 +96,24 @@ class C10dGroup final : public Group {
     struct Ranks {
       std::vector<int> silent, failed;
     };
-    auto ranks = by_deadline(look_around + 1s, [store = store_, rank = rank_, world = world_] {
+    // Whoever serves the store stays a little longer, and what was seen before it left still counts.
+    milliseconds look = look_around + (serves_store_ ? 500ms : 0ms);
+    auto ranks = by_deadline(look_around + 1s, [store = store_, rank = rank_, world = world_, look] {
       store->set(stopped_key(rank), std::vector<uint8_t>{peer_was_lost});
-      for (auto end = std::chrono::steady_clock::now() + look_around;; std::this_thread::sleep_for(50ms)) {
+      std::optional<Ranks> last;
+      for (auto end = std::chrono::steady_clock::now() + look;; std::this_thread::sleep_for(50ms)) {
         Ranks found;
-        for (int r = 0; r < world; ++r) {
-          if (!store->check({stopped_key(r)})) found.silent.push_back(r);
-          else if (store->get(stopped_key(r)).at(0) == own_error) found.failed.push_back(r);
+        try {
+          for (int r = 0; r < world; ++r) {
+            if (!store->check({stopped_key(r)})) found.silent.push_back(r);
+            else if (store->get(stopped_key(r)).at(0) == own_error) found.failed.push_back(r);
+          }
+        } catch (const std::exception&) {
+          if (!last || std::count(last->silent.begin(), last->silent.end(), 0)) throw;
+          return *last;
         }
         if (found.silent.empty() || std::chrono::steady_clock::now() > end) return found;
+        last = std::move(found);
       }
     });
     if (!ranks) return name(0) + ", which serves the store, does not answer";
@@ -301,6 +316,8 @@ std::unique_ptr<Group> make_group(const Launch& launch, at::Device device, int t
     fail({"launch by " + launch.launcher, "several processes on GPUs need NCCL, and libt2i_cuda.so does not offer it",
           "", "build t2i with the CUDA wheels (./quickstart --build), or set train.device: cpu", "E5005",
           Exit::missing});
+  // c10d logs each lost connection with a stack trace; what matters of it is in the Failure.
+  if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 2;  // errors
   return std::make_unique<C10dGroup>(launch, device, std::chrono::seconds(timeout_seconds));
 }
 
