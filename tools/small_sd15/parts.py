@@ -15,9 +15,9 @@ def new_vae():
         latent_channels=4,
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(16, 32, 48),
+        block_out_channels=(12, 24, 48),
         layers_per_block=1,
-        norm_num_groups=8,
+        norm_num_groups=4,
         sample_size=32,
         force_upcast=False,
     )

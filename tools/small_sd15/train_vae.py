@@ -9,7 +9,7 @@ from pictures import scenes_for_vae, to_pixels
 
 KL_WEIGHT = 1e-4  # per latent value, against the mean squared error per pixel value
 LEARNING_RATE = 2e-3
-BATCH = 32
+BATCH = 16
 
 
 def train_vae(steps, seed=1, report=print):
