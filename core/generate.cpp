@@ -33,15 +33,6 @@ Config session_config(const GenerateOptions& options) {
   return config;
 }
 
-// The folder's scheduler, with what the family's own pipeline for this task changes in it.
-SchedulerFile scheduler_of(const Session& session) {
-  const ModelPart* part = session.folder.part("scheduler").take();
-  SchedulerFile file(part->config, part->config_path.string());
-  const Json overrides = session.model->about().value("scheduler_overrides", Json::object()).value(session.task->id(), Json::object());
-  for (const auto& [key, value] : overrides.items()) file.set(key, value);
-  return file;
-}
-
 SamplerOptions sampler_options(const Session& session, int64_t steps, PictureSize size) {
   int64_t side = session.model->downscale() * session.model->about().at("latent").value("patch", int64_t{1});
   return {steps, (size.height / side) * (size.width / side)};
@@ -109,7 +100,8 @@ int generate_command(const GenerateOptions& options) {
   LatentsFile latents(options.latents, model.latent_channels(), pictures.size());
   PictureSize size = wanted_size(options, *session, latents);
   if (!size.width && !painter.needs_source()) size.width = size.height = model.about().value("resolution", int64_t{512});
-  SchedulerFile scheduler = scheduler_of(*session);
+  const ModelPart* schedule = session->folder.part("scheduler").take();
+  SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule->config, schedule->config_path.string());
   int64_t steps = options.steps.value_or(50);
   make_sampler(options.sampler, scheduler, sampler_options(*session, steps, size));  // its problems before weights are read
   if (!options.save_latents.empty() && group->world() > 1)

@@ -76,7 +76,7 @@ void draw_validation_pictures(Session& session, const Config& config, TrainState
     }
     SamplerOptions options;
     options.steps = v.steps;
-    auto sampler = make_sampler(v.sampler, SchedulerFile(schedule, "scheduler/scheduler_config.json"), options);
+    auto sampler = make_sampler(v.sampler, scheduler_for(*session.model, task->id(), schedule, "scheduler/scheduler_config.json"), options);
     at::Tensor rgb_NHWC = to_rgb8(painter.paint(jobs, side, side, *sampler).pixels).contiguous();
     for (int64_t k = 0; k < v.num_images; ++k) {
       int width = static_cast<int>(rgb_NHWC.size(2)), height = static_cast<int>(rgb_NHWC.size(1));

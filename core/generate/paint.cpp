@@ -68,6 +68,13 @@ Painted Painter::paint(const std::vector<PaintJob>& jobs, int64_t width, int64_t
   return painted;
 }
 
+SchedulerFile scheduler_for(const Model& model, const std::string& task, const Json& config, const std::string& path) {
+  SchedulerFile file(config, path);
+  const Json overrides = model.about().value("scheduler_overrides", Json::object()).value(task, Json::object());
+  for (const auto& [key, value] : overrides.items()) file.set(key, value);
+  return file;
+}
+
 at::Tensor to_rgb8(const at::Tensor& pixels) {
   at::Tensor rgb = (pixels.to(at::kFloat) * 0.5 + 0.5).clamp(0, 1).mul(255).round();
   if (rgb.isnan().any().item<bool>())

@@ -51,6 +51,9 @@ class Painter {
   std::map<std::string, Tensors> texts_;  // conditioning of the last few prompts, n = 1
 };
 
+// The folder's scheduler as the family's own pipeline for `task` takes it: published pipelines change some values.
+SchedulerFile scheduler_for(const Model& model, const std::string& task, const Json& config, const std::string& path);
+
 // Pixels → 8-bit RGB [n,H,W,3] on the CPU, as published pipelines do it: (x / 2 + 1/2) clamped to 0…1, times 255,
 // rounded to the nearest. E6011 when there are values that are no numbers.
 at::Tensor to_rgb8(const at::Tensor& pixels);

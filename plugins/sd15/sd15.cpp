@@ -19,6 +19,17 @@ std::string objective_of(const Json& scheduler) {
   return type == "v_prediction" ? type : type == "flow_prediction" ? "rectified_flow" : "epsilon";
 }
 
+// What StableDiffusionPipeline sets in the scheduler it is given, whatever its file says; the pipeline for edits does not.
+Json changes_of_the_text_pipeline(const Json& scheduler) {
+  std::string name = scheduler.value("_class_name", "");
+  if (name.starts_with("FlowMatch")) return Json::object();
+  Json changes = {{"steps_offset", 1}};
+  bool clips_unless_told = name == "DDIMScheduler" || name == "DDPMScheduler";
+  Json clips = scheduler.value("clip_sample", Json(clips_unless_told));
+  if (clips == Json(true)) changes["clip_sample"] = false;
+  return changes;
+}
+
 template <class T>
 T& built(const std::unique_ptr<T>& part, const char* name) {
   if (!part) t2i::fail(std::string("part '") + name + "' was not built", T2I_E_INTERNAL);
@@ -95,6 +106,7 @@ std::string Sd15::description(const Json& config) const {
   if (text_config_) about["token_limit"] = text_config_->positions;
   about["default_loss"] = objective_of(config.value("scheduler", Json::object()));
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "ddim";
+  about["scheduler_overrides"]["text"] = changes_of_the_text_pipeline(config.value("scheduler", Json::object()));
   about["pipelines"] = {{"text", "StableDiffusionPipeline"}, {"ip2p", "StableDiffusionInstructPix2PixPipeline"}};
   return about.dump();
 }
