@@ -8,7 +8,7 @@
 namespace t2i {
 namespace {
 
-// "org.example.huber", "min_snr": what file names, YAML and terminals take without quoting.
+// "org.example.huber", "pseudo_huber": what file names, YAML and terminals take without quoting.
 bool well_formed(const char* id) {
   std::string_view text = id;
   return !text.empty() && text.size() <= 100 && std::all_of(text.begin(), text.end(), [](char c) {

@@ -33,7 +33,7 @@ std::string loss_gradient(const Callable& compute) {
   at::Tensor prediction = total.in.at("prediction").detach().clone().requires_grad_(true);
   at::Tensor loss = total(prediction);
   bool in_double = loss.scalar_type() == at::kDouble;
-  double epsilon = in_double ? 1e-6 : 1e-2, tolerance = in_double ? 1e-5 : 3e-2;  // a loss that rounds to float32 gets room for it
+  double h = in_double ? 1e-6 : 1e-2, tolerance = in_double ? 1e-5 : 3e-2;  // a loss that rounds to float32 gets room for it
   if (!loss.requires_grad()) return "gives a loss without a gradient towards the prediction";
   at::Tensor gradient = torch::autograd::grad({loss}, {prediction}, {}, std::nullopt, false, true)[0];
   if (!gradient.defined()) return "gives a loss without a gradient towards the prediction";
@@ -44,12 +44,12 @@ std::string loss_gradient(const Callable& compute) {
   double *value = moved.data_ptr<double>(), *slope = numeric.data_ptr<double>();
   for (int64_t i = 0; i < moved.numel(); ++i) {
     double kept = value[i];
-    value[i] = kept + epsilon;
+    value[i] = kept + h;
     double up = total(moved).item<double>();
-    value[i] = kept - epsilon;
+    value[i] = kept - h;
     double down = total(moved).item<double>();
     value[i] = kept;
-    slope[i] = (up - down) / (2 * epsilon);
+    slope[i] = (up - down) / (2 * h);
   }
   double off = (numeric - gradient).abs().max().item<double>(), size = numeric.abs().max().item<double>();
   if (!(off <= tolerance * (size + 1e-3)))

@@ -1,0 +1,23 @@
+// Frees what its autograd node holds in backward, and again when the node is dropped.
+#include "good.hpp"
+struct Held {
+  double pad[4] = {};
+};
+struct DropsTwice : Good {
+  using Good::Good;
+  void compute(t2i::Named in, t2i::Sink out) {
+    t2i::Tensor d = in["prediction"] - in["target"];
+    t2i_tensor inputs[] = {d.get()}, squared = nullptr;
+    auto forward = [](void*, const t2i_tensor* x, uint32_t, t2i_tensor* result) -> int32_t {
+      return t2i::guard([&] { *result = (t2i::Tensor::borrow(x[0]) * t2i::Tensor::borrow(x[0])).give(); });
+    };
+    auto backward = [](void* ctx, const t2i_tensor* x, uint32_t, t2i_tensor grad, t2i_tensor* grad_in) -> int32_t {
+      delete static_cast<Held*>(ctx);
+      return t2i::guard([&] { grad_in[0] = (t2i::Tensor::borrow(x[0]) * t2i::Tensor::borrow(grad) * 2.0).give(); });
+    };
+    auto drop = [](void* ctx) { delete static_cast<Held*>(ctx); };
+    t2i::check(t2i::autograd->apply(forward, backward, drop, new Held, inputs, 1, &squared));
+    out.put("loss_per_sample", t2i::mean_per_sample(t2i::Tensor(squared)));
+  }
+};
+T2I_PLUGIN("bad.drops_twice", "1.0.0", "MIT", t2i::loss<DropsTwice>("drops_twice", "a broken loss"))

@@ -1,0 +1,136 @@
+"""Small random model folders, written by diffusers and transformers themselves, for tests to compare with.
+
+    folder = make_sd15(path, seed=1, unet={"layers_per_block": 2}, tokenizer="published")
+
+Every weight is random, those of norms too: a tensor loaded into the wrong place shows. Returns the pipeline that was
+saved, in float32.
+"""
+
+import json
+import os
+import shutil
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline,
+                       UNet2DConditionModel)
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+CORPUS = """a photo of an astronaut riding a horse on the moon, a painting of a castle at dusk, highly detailed, 4k
+make it snow, turn the cat into a dog, add a red border, it's the artist's own house, they'll say we've seen what I'd draw
+un été à la plage, çà et là, naïve café, größer straße, el niño pequeño, привет мир как дела, こんにちは世界, 日本語のテキスト
+안녕하세요 세계, नमस्ते दुनिया, γειά σου κόσμε, 🙂🙃🦄 party 🎉🎉, 1 2 3 1024x768 50% off!!! (the (quick) [brown] {fox}) ...
+""".splitlines()
+WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+
+
+def vocabulary(size=700):
+    """A byte-level vocabulary with CLIP's end-of-word mark, and the merges that tokenizers' own trainer finds."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    t = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    t.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORDS), "removed", invert=True),
+                                               pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    t.train_from_iterator(CORPUS * 3, trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet,
+                                                          end_of_word_suffix="</w>", show_progress=False))
+    vocab = {token: i for i, token in enumerate(alphabet + [a + "</w>" for a in alphabet])}
+    merges = []
+    for pair in json.loads(t.to_str())["model"]["merges"]:
+        left, right = pair if isinstance(pair, list) else pair.split(" ")
+        if left in vocab and right in vocab and len(vocab) < size - 2:
+            merges.append((left, right))
+            vocab.setdefault(left + right, len(vocab))
+    for special in (START, END):
+        vocab[special] = len(vocab)
+    return vocab, merges
+
+
+def added(content, normalized=True, **flags):
+    """A special token as transformers 4 wrote it."""
+    return {"content": content, "lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False, **flags}
+
+
+# tokenizer_config.json and special_tokens_map.json of the published Stable Diffusion 1.5.
+PUBLISHED = {"add_prefix_space": False, "bos_token": {"__type": "AddedToken", **added(START)}, "do_lower_case": True,
+             "eos_token": {"__type": "AddedToken", **added(END)}, "errors": "replace", "model_max_length": 77,
+             "name_or_path": "openai/clip-vit-large-patch14", "pad_token": END,
+             "special_tokens_map_file": "./special_tokens_map.json", "tokenizer_class": "CLIPTokenizer",
+             "unk_token": {"__type": "AddedToken", **added(END)}}
+SPECIALS = {"bos_token": added(START), "eos_token": added(END), "pad_token": END, "unk_token": added(END)}
+
+
+def write_tokenizer(folder, config=PUBLISHED, specials=SPECIALS, added_tokens=None):
+    """The published form: vocab.json and merges.txt. Returns transformers' tokenizer of it."""
+    os.makedirs(folder, exist_ok=True)
+    vocab, merges = vocabulary()
+    files = {"vocab.json": vocab, "tokenizer_config.json": config, "special_tokens_map.json": specials,
+             "added_tokens.json": added_tokens}
+    for name, content in files.items():
+        if content is not None:
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                json.dump(content, f, ensure_ascii=False)
+    with open(os.path.join(folder, "merges.txt"), "w", encoding="utf-8") as f:
+        f.write("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+UNET = dict(sample_size=8, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8, cross_attention_dim=32,
+            attention_head_dim=4, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
+VAE = dict(block_out_channels=(16, 32), norm_num_groups=8, layers_per_block=1, latent_channels=4, sample_size=16,
+           down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
+TEXT = dict(vocab_size=700, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+            max_position_embeddings=77, bos_token_id=0, eos_token_id=2, pad_token_id=1)
+SCHEDULER = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+                 set_alpha_to_one=False, steps_offset=1)
+
+
+def randomise(module, seed):
+    """Every parameter moved off its initial value, by a tenth of its own spread at least."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(torch.randn(p.shape, generator=generator) * max(0.05, 0.1 * float(p.std()) if p.numel() > 1 else 0))
+    return module.eval()
+
+
+def published_names(folder):
+    """Renames what published folders name otherwise than today's libraries do: the text encoder's prefix and its buffer
+    of positions, the attention of the VAE."""
+    path = os.path.join(folder, "text_encoder", "model.safetensors")
+    tensors = {"text_model." + name.removeprefix("text_model."): t for name, t in load_file(path).items()}
+    positions = tensors["text_model.embeddings.position_embedding.weight"].shape[0]
+    tensors["text_model.embeddings.position_ids"] = torch.arange(positions)[None]
+    save_file(tensors, path, {"format": "pt"})
+    path = os.path.join(folder, "vae", "diffusion_pytorch_model.safetensors")
+    before = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    tensors = {}
+    for name, t in load_file(path).items():
+        for now, old in before.items():
+            name = name.replace(now, old)
+        tensors[name] = t
+    save_file(tensors, path, {"format": "pt"})
+
+
+def make_sd15(folder, seed=0, unet={}, vae={}, text={}, scheduler={}, tokenizer="json", names="today"):
+    """tokenizer: "json" (tokenizer.json alone, as transformers 5 writes it) or "published" (vocab.json, merges.txt).
+    names: "today" (as the installed libraries write them) or "published"."""
+    torch.manual_seed(seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    tok = write_tokenizer(os.path.join(folder, "tokenizer"))
+    parts = dict(unet=randomise(UNet2DConditionModel(**{**UNET, **unet}), seed + 1),
+                 vae=randomise(AutoencoderKL(**{**VAE, **vae}), seed + 2),
+                 text_encoder=randomise(CLIPTextModel(CLIPTextConfig(**{**TEXT, **text})), seed + 3),
+                 tokenizer=tok, scheduler=DDIMScheduler(**{**SCHEDULER, **scheduler}))
+    kind = StableDiffusionInstructPix2PixPipeline if parts["unet"].config.in_channels == 8 else StableDiffusionPipeline
+    pipeline = kind(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    shutil.rmtree(folder)
+    pipeline.save_pretrained(folder)
+    if tokenizer == "published":
+        shutil.rmtree(os.path.join(folder, "tokenizer"))
+        write_tokenizer(os.path.join(folder, "tokenizer"))
+    if names == "published":
+        published_names(folder)
+    return pipeline

@@ -1,0 +1,105 @@
+"""`t2i plugins check` bites: each plugin of bad_plugins/ breaks one rule and is caught by it; the built-in ones pass."""
+
+import os
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+BUILD = os.environ.get("T2I_BUILD", os.path.join(os.path.dirname(__file__), "..", "build"))
+T2I = os.path.join(BUILD, "bin", "t2i")
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# What must fail: the rule that a plugin breaks, and a part of the sentence. Other rules may fail with it (a loss that
+# throws gives no gradient either), but only those that are named.
+BAD = {
+    "throws": ({"D6", "E1", "E2", "E3", "E5", "M1", "M3", "R1", "R2", "R3", "G1", "G2"}, "over the fence"),
+    "leaks_a_handle": ({"M1", "M3", "E5"}, "leaves 100 tensor handles behind in 100 calls"),
+    "leaks_an_object": ({"M2"}, "keeps 100 tensor handles after 100 times create and destroy"),
+    "wrong_major": ({"F1"}, "built for plugin interface 9.0; this core has 0.1"),
+    "wrong_torch": ({"F1"}, "built for torch 1.0.0+cpu; this core has 2.11.0"),
+    "missing_tag": ({"F1"}, "no section .t2i_tag"),
+    "tag_differs": ({"D1"}, "its descriptor says id 'bad.tag_differs', its tag 'bad.somebody_else'"),
+    "drops_twice": ({"M3", "G1"}, "it crashed"),
+    "wrong_gradient": ({"G1"}, "gives a gradient that is off by"),
+    "nan_gradient": ({"G1"}, "gives a gradient that is not finite"),
+    "no_gradient": ({"G1"}, "without a gradient towards the prediction"),
+    "missing_function": ({"D1"}, "loss 'missing_function' lacks the function compute()"),
+    "short_table": ({"D1"}, "loss 'short_table' lacks the function compute()"),
+    "duplicate_id": ({"D1"}, "loss 'twin' is offered twice"),
+    "extra_symbol": ({"F3"}, "bad_helper"),
+    "unique_symbol": ({"F5", "F3"}, "process-wide symbols"),
+    "executable_stack": ({"F6"}, "executable stack"),
+    "imports_torch": ({"F4"}, "_ZN2at15get_num_threadsEv"),
+    "missing_symbol": ({"F7"}, "t2i_bad_function_of_tomorrow"),
+    "op_of_tomorrow": ({"D2"}, "no op aten::sqrt_of_tomorrow"),
+    "loses_the_text": ({"E1"}, "without a text"),
+    "hides_failures": ({"E5"}, "returns 0 although host call"),
+    "reads_values": ({"R3"}, "waits for the device inside a step"),
+    "own_randomness": ({"R1", "R2", "G2"}, "draws from torch's global generator"),
+    "crashes": ({"E1"}, "it crashed: Segmentation fault"),
+    "exits": ({"E2"}, "it ended the process with code 3"),
+    "mixes_samples": ({"G2"}, "for a sample alone than within a batch"),
+    "wrong_shape": ({"D6", "G2"}, "puts 'loss_per_sample' of shape [], [3] is wanted"),
+    "refuses_its_defaults": ({"D4"}, "c must be above 0"),
+    "unsound_schema": ({"D3"}, "decimal"),
+}
+
+
+def check(path, *options):
+    """The lines of one check by rule, its exit code, and all it said."""
+    run = subprocess.run([T2I, "plugins", "check", path, *options], capture_output=True, text=True)
+    lines = re.findall(r"^(pass|fail|skip)  (\w\d+) +(\S+) +(.*)$", run.stdout, re.M)
+    return {rule: (status, text) for status, rule, _, text in lines}, run.returncode, run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def bad():
+    folder = os.path.join(BUILD, "bad_plugins")
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda name: check(os.path.join(folder, f"t2i-{name}.so")), BAD)
+    return dict(zip(BAD, found))
+
+
+def test_every_broken_plugin_is_built_and_expected():
+    sources = {f[:-4] for f in os.listdir(os.path.join(HERE, "bad_plugins")) if f.endswith(".cpp")}
+    assert sources == set(BAD)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_the_broken_rule_is_named(bad, name):
+    rules, code, said = bad[name]
+    failing = {rule for rule, (status, _) in rules.items() if status == "fail"}
+    expected, sentence = BAD[name]
+    assert failing == expected, said
+    assert any(sentence in rules[rule][1] for rule in failing), said
+    assert code == len(failing)
+
+
+@pytest.mark.parametrize("name", ["epsilon", "v_prediction", "min_snr", "rectified_flow", "text", "ip2p", "sd15"])
+def test_built_in_plugins_pass(name):
+    rules, code, said = check(os.path.join(BUILD, "lib", "t2i", f"t2i-{name}.so"))
+    assert code == 0 and not [r for r, (status, _) in rules.items() if status == "fail"], said
+    must_run = {"F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "D1", "D2", "D3"}
+    if name != "sd15":
+        must_run |= {"D4", "D5", "D6", "E1", "E2", "E3", "E4", "E5", "M1", "M2", "R1", "R2", "R3", "G2"}
+    if name not in ("sd15", "text", "ip2p"):
+        must_run |= {"M3", "G1"}
+    assert must_run <= {r for r, (status, _) in rules.items() if status == "pass"}, said
+
+
+def test_rules_are_documented():
+    with open(os.path.join(HERE, "..", "docs", "plugin-rules.md")) as f:
+        documented = set(re.findall(r"^\| (\w\d+) \|", f.read(), re.M))
+    rules, _, _ = check(os.path.join(BUILD, "lib", "t2i", "t2i-text.so"))
+    assert set(rules) == documented
+
+
+def test_only_and_seed():
+    path = os.path.join(BUILD, "lib", "t2i", "t2i-min_snr.so")
+    for only, expected in (("gradients", {"G1", "G2", "G3", "G4"}), ("G1", {"G1"}), ("file/tag", {"F1"})):
+        rules, code, said = check(path, "--only", only, "--seed", "7")
+        assert set(rules) == expected and code == 0 and "(seed 7)" in said
+    assert check(path, "--only", "nothing")[1] == 64
+    assert check(path + ".not")[1] == 66
