@@ -103,7 +103,7 @@ def test_a_longer_run_goes_on(place, untouched):
 
 def test_changed_data_is_refused(place, tmp_path):
     data = triplet_data(tmp_path / "data", count=12)
-    arguments = command(place, "data-changes", "ip2p", "--data", data, *settings(train__max_train_steps=4))
+    arguments = [data if a == place / "data" else a for a in command(place, "data-changes", "ip2p", *settings(train__max_train_steps=4))]
     t2i(*arguments)
     triplet_data(tmp_path / "data", count=13)
     done = t2i(*arguments, code=78)
