@@ -28,7 +28,7 @@ enum class Exit : int {
 };
 
 struct Error {
-  std::string where;  // "sdxl.yaml:14:3", "data/metadata.jsonl:7", a file, a component
+  std::string where;  // "first.yaml:14:3", "data/metadata.jsonl:7", a file, a component
   std::string what;   // what is wrong, with the value got and the one wanted
   std::string why;    // optional: the reason, one sentence
   std::string todo;   // what to do about it

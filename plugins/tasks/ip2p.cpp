@@ -44,6 +44,8 @@ struct InstructPix2Pix {
     out.put("image_latents", index == 2 ? t2i::op<"zeros_like">({image}) : image);
   }
   t2i::Tensor combine(std::span<const t2i::Tensor> e) const {
+    if (e.size() != branches())
+      t2i::fail("guidance takes " + std::to_string(branches()) + " predictions, got " + std::to_string(e.size()));
     if (e.size() == 1) return e[0];
     return e[2] + (e[0] - e[1]) * guidance + (e[1] - e[2]) * image_guidance;
   }

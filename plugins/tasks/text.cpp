@@ -27,6 +27,8 @@ struct Text {
     else t2i::pass_conditioning(in, out);
   }
   t2i::Tensor combine(std::span<const t2i::Tensor> e) const {
+    if (e.size() != branches())
+      t2i::fail("guidance takes " + std::to_string(branches()) + " predictions, got " + std::to_string(e.size()));
     return e.size() == 1 ? e[0] : e[0] + (e[1] - e[0]) * guidance;
   }
 };

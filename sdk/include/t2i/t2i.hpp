@@ -105,7 +105,9 @@ class Tensor {
     int64_t d[8];
     uint32_t n = 0;
     check(tensors->shape(h_, d, 8, &n));
-    return d[dim < 0 ? static_cast<int>(n) + dim : dim];
+    int at = dim < 0 ? static_cast<int>(n) + dim : dim;
+    if (at < 0 || at >= static_cast<int>(n)) fail("a tensor of " + std::to_string(n) + " dimensions has no dimension " + std::to_string(dim));
+    return d[at];
   }
   int32_t dtype() const {
     int32_t d = 0;
@@ -197,6 +199,7 @@ inline Tensor mean_per_sample(const Tensor& x) { return op<"mean.dim">({op<"flat
 // [n] -> [n,1,1,1] when `like` has four dimensions: per-sample factors.
 inline Tensor per_sample(const Tensor& x, const Tensor& like) {
   std::vector<int64_t> shape(like.shape().size(), 1);
+  if (shape.empty()) fail("a tensor without dimensions where one row per sample was expected");
   shape[0] = x.size(0);
   return op<"view">({x, shape});
 }
