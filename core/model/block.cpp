@@ -60,10 +60,15 @@ struct Recompute : torch::autograd::Function<Recompute> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     auto body = c10::static_intrusive_pointer_cast<Body>(ctx->saved_data["body"].toCapsule());
     auto wants_grad = ctx->saved_data["wants_grad"].toBoolList();
-    variable_list in;
+    variable_list in, in_grads;
     auto saved = ctx->get_saved_variables();
-    for (size_t i = 0; i < saved.size(); ++i)
+    in_grads.resize(saved.size());
+    for (size_t i = 0; i < saved.size(); ++i) {
       in.push_back(saved[i].defined() ? saved[i].detach().requires_grad_(wants_grad[i]) : at::Tensor());
+      // Taken by a hook, as it comes: a leaf's own .grad() would be copied to the leaf's memory layout, and what follows
+      // would sum in another order than without recompute.
+      if (wants_grad[i]) in.back().register_hook([&in_grads, i](const at::Tensor& grad) { in_grads[i] = grad; });
+    }
     variable_list out;
     {
       at::AutoGradMode with_grad(true);
@@ -76,7 +81,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
       if (out[i].requires_grad() && grads[i].defined()) roots.push_back(out[i]), root_grads.push_back(grads[i]);
     if (!roots.empty()) torch::autograd::backward(roots, root_grads);
     variable_list result{at::Tensor()};
-    for (size_t i = 0; i < in.size(); ++i) result.push_back(wants_grad[i] ? in[i].grad() : at::Tensor());
+    for (size_t i = 0; i < in.size(); ++i) result.push_back(in_grads[i]);
     result.emplace_back();
     return result;
   }
