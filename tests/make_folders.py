@@ -6,6 +6,7 @@ Every weight is random, those of norms too: a tensor loaded into the wrong place
 saved, in float32.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ un été à la plage, çà et là, naïve café, größer straße, el niño pequ
 WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
 
+@functools.cache  # the trainer breaks ties another way each time
 def vocabulary(size=700):
     """A byte-level vocabulary with CLIP's end-of-word mark, and the merges that tokenizers' own trainer finds."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
