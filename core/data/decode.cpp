@@ -102,7 +102,7 @@ std::optional<Error> too_large(uint64_t width, uint64_t height, const std::strin
 }
 
 Error damaged(const std::string& where, const std::string& format, bool cut, double share, const std::string& detail) {
-  int percent = static_cast<int>(share * 100);  // rounded down: 100 % would be no damage
+  int percent = std::min(99, static_cast<int>(share * 100));  // 100 % would be no damage
   std::string what = cut ? fmt::format("{} ends after {} % of the rows", format, percent)
                          : fmt::format("{} cannot be decoded beyond {} % of the rows", format, percent);
   std::string why = detail.empty() ? "" : fmt::format("The decoder says: {}", detail);

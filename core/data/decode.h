@@ -2,9 +2,10 @@
 //
 // The result equals Pillow's ImageOps.exif_transpose(Image.open(f)).convert("RGB"): alpha is dropped and not composed
 // with a background, palettes and grey are expanded, CMYK is taken as Adobe writes it (inverted), colour profiles are
-// not applied. One intended difference: Pillow clips 16-bit grey at 255 (nearly white); here it is scaled like 16-bit
-// RGB, by its high byte. What was converted stands in Image::notes. The format is read from the first bytes; a file
-// name that says otherwise is a note, not an error.
+// not applied. Two intended differences: Pillow clips 16-bit grey at 255 (nearly white), here it is scaled like 16-bit
+// RGB, by its high byte; and a JPEG whose data ends before its last row is refused, where Pillow may fill with grey.
+// What was converted stands in Image::notes. The format is read from the first bytes; a file name that says otherwise
+// is a note, not an error.
 #pragma once
 #include <cstddef>
 #include <span>

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <random>
 
 #include "core/data/test_files.h"
@@ -89,6 +89,15 @@ TEST(Decode, CutFilesSayHowFarTheyGo) {
   }
 }
 
+TEST(Decode, ACutFileClosedAgainIsStillCut) {
+  for (bool progressive : {false, true}) {
+    std::string bytes = jpeg_bytes(make_picture(200, 160), progressive);
+    auto got = decode_text(bytes.substr(0, bytes.size() / 2) + "\xff\xd9", "a.jpg");
+    ASSERT_FALSE(got) << progressive;
+    EXPECT_THAT(got.error().what, HasSubstr("JPEG ends after"));
+  }
+}
+
 TEST(Decode, CutProgressiveJpegNamesTheScan) {
   std::string bytes = jpeg_bytes(make_picture(200, 160), true);
   auto got = decode_text(bytes.substr(0, bytes.size() / 2), "a.jpg");
@@ -131,9 +140,9 @@ TEST(Decode, ScanBombIsRefusedByCountingMarkers) {
   size_t last_scan = jpeg.rfind("\xff\xda");
   std::string scan = jpeg.substr(last_scan, jpeg.size() - 2 - last_scan), bomb = jpeg.substr(0, jpeg.size() - 2);
   for (int i = 0; i < 600; ++i) bomb += scan;
-  auto start = std::chrono::steady_clock::now();
+  std::clock_t start = std::clock();
   auto got = decode_text(bomb + "\xff\xd9", "a.jpg");
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(200));
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC / 5);  // of processor time
   ASSERT_FALSE(got);
   EXPECT_EQ(got.error().id, "E3007");
   EXPECT_THAT(got.error().what, HasSubstr("scans"));
@@ -169,9 +178,9 @@ TEST(Decode, CompressedMetadataIsNotInflatedBeyondItsLimit) {
                                            std::span(zeros).first(zeros.size() / 3 / 1000 * 3000));
   std::string text(packed.begin(), packed.end());
   size_t data = text.find("IDAT") + 4;
-  auto start = std::chrono::steady_clock::now();
+  std::clock_t start = std::clock();
   auto got = decode_text(with_chunk(png_bytes(image), "zTXt", bomb + text.substr(data)), "a.png");
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(200));
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC / 5);  // of processor time
   ASSERT_TRUE(got) << to_string(got.error());
   EXPECT_EQ(got->rgb, image.rgb);
 }

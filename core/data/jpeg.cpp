@@ -52,8 +52,11 @@ void on_message(j_common_ptr info, int level) {
   JpegReader& reader = reader_of(info);
   int code = info->err->msg_code;
   if (code == JWRN_JPEG_EOF) reader.ended = true;  // the decoder reads ahead: no harm yet
-  else if (code == JWRN_HIT_MARKER && reader.ended) {
-    reader.ran_dry = true;
+  else if (code == JWRN_HIT_MARKER && reader.info.unread_marker == JPEG_EOI &&
+           (reader.ended || reader.info.input_iMCU_row + 1 < reader.info.total_iMCU_rows)) {
+    // Cut, or cut and closed again with an end marker: libjpeg would fill with grey. (A few bits short of the end
+    // within the last row, as some cameras write, is mere damage.)
+    reader.ended = reader.ran_dry = true;
     on_error(info);
   } else if (code == JWRN_HIT_MARKER || code == JWRN_HUFF_BAD_CODE || code == JWRN_MUST_RESYNC ||
              code == JWRN_ARITH_BAD_CODE || code == JWRN_BOGUS_PROGRESSION)
