@@ -38,23 +38,30 @@ def untouched(place):
 
 
 def test_thirty_kills_change_no_bit(place, untouched):
+    """Kills fall anywhere in a process's life: loading, encoding, stepping, saving. Whoever survives starts a new folder."""
     hash_untouched, lines_untouched = untouched
+    began = time.monotonic()
+    t2i(*command(place, "timed", "ip2p"))
+    lifetime = time.monotonic() - began
     moments = random.Random(20261121)
-    kills = runs = 0
-    while kills < 30:
-        runs += 1
-        assert runs < 60, "the run ends before it can be killed"
-        output = f"killed-{kills // 10}"  # three runs of ten kills each
-        if (place / output / "final").exists():
-            break
+    kills, folder, steps_seen = 0, 0, []
+    for _ in range(90):
+        output = f"killed-{folder}"
         process = subprocess.Popen([str(T2I), *map(str, command(place, output, "ip2p"))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(timeout=moments.uniform(0.2, 1.5))
+            process.wait(timeout=moments.uniform(0, lifetime))
+            assert process.returncode == 0
+            folder += 1
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            assert process.wait() == -signal.SIGKILL
             kills += 1
-    assert kills >= 5, "too few kills hit a running process"
+            lines = place / output / "metrics.jsonl"
+            steps_seen.append(len(lines.read_text().splitlines()) if lines.exists() else 0)
+        if kills == 30:
+            break
+    assert kills == 30
+    assert len(set(steps_seen)) >= 5, f"kills fell on too few different steps: {steps_seen}"
     for output in sorted(p.name for p in place.glob("killed-*")):
         t2i(*command(place, output, "ip2p"))
         assert state_of(place, output) == hash_untouched

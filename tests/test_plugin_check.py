@@ -11,8 +11,8 @@ BUILD = os.environ.get("T2I_BUILD", os.path.join(os.path.dirname(__file__), ".."
 T2I = os.path.join(BUILD, "bin", "t2i")
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# What must fail: the rule that a plugin breaks, and a part of the sentence. Other rules may fail with it (a loss that
-# throws gives no gradient either), but only those that are named.
+# What must fail: the rule that a plugin breaks with those that cannot hold then (a loss that throws gives no gradient
+# either), and a part of the sentence.
 BAD = {
     "throws": ({"D6", "E1", "E2", "E3", "E5", "M1", "M3", "R1", "R2", "R3", "G1", "G2"}, "over the fence"),
     "leaks_a_handle": ({"M1", "M3"}, "leaves 100 tensor handles behind in 100 calls"),
@@ -28,7 +28,7 @@ BAD = {
     "missing_function": ({"D1"}, "loss 'missing_function' lacks the function compute()"),
     "short_table": ({"D1"}, "loss 'short_table' lacks the function compute()"),
     "duplicate_id": ({"D1"}, "loss 'twin' is offered twice"),
-    "extra_symbol": ({"F3", "F5"}, "also exports"),
+    "extra_symbol": ({"F3"}, "bad_helper"),
     "unique_symbol": ({"F5", "F3"}, "process-wide symbols"),
     "executable_stack": ({"F6"}, "executable stack"),
     "imports_torch": ({"F4"}, "_ZN2at15get_num_threadsEv"),
@@ -45,6 +45,9 @@ BAD = {
     "refuses_its_defaults": ({"D4"}, "c must be above 0"),
     "unsound_schema": ({"D3"}, "needs a type out of"),
 }
+
+# After memory is freed twice, anything may happen; whether these crash too is up to the allocator.
+MAY_FAIL_TOO = {"drops_twice": {"G1", "G2", "R1", "R2", "E5"}}
 
 
 def check(path, *options):
@@ -72,7 +75,7 @@ def test_the_broken_rule_is_named(bad, name):
     rules, code, said = bad[name]
     failing = {rule for rule, (status, _) in rules.items() if status == "fail"}
     expected, sentence = BAD[name]
-    assert failing == expected, said
+    assert expected <= failing <= expected | MAY_FAIL_TOO.get(name, set()), said
     assert any(sentence in rules[rule][1] for rule in failing), said
     assert code == len(failing)
 

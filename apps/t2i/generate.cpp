@@ -52,7 +52,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add("guidance", "G", "how strongly the prompt guides; 1 is no guidance")
       .add("image-guidance", "G", "how strongly the input image guides")
       .add("sampler", "S",
-           "ddim, ddpm, euler, euler_a, dpm++2m, dpm++2m_karras, flow_euler; else the model folder's own")
+           "ddim, ddpm, pndm, euler, euler_a, dpm++2m, dpm++2m_karras, flow_euler; else the model folder's own")
       .add("seed", "N", "the initial noise follows from it (0)")
       .add("size", "WxH", "pixels; else what the model was made for")
       .add("count", "N", "images per prompt (1)")

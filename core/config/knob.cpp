@@ -69,8 +69,8 @@ std::string leaf_of(const std::string& key) {
 }
 
 const std::vector<std::string>& known_samplers() {
-  static const std::vector<std::string> names = {"ddim",    "ddpm",           "euler",     "euler_a",
-                                                 "dpm++2m", "dpm++2m_karras", "flow_euler"};
+  static const std::vector<std::string> names = {"ddim",    "ddpm",    "pndm",           "euler",
+                                                 "euler_a", "dpm++2m", "dpm++2m_karras", "flow_euler"};
   return names;
 }
 

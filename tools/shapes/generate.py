@@ -4,8 +4,10 @@
     tools/shapes/generate.py triplets --count 4000 --seed 1 --kinds background,border,remove OUTPUT
     tools/shapes/generate.py triplets --count 200 --seed 2 --held-out OUTPUT
     tools/shapes/generate.py captions --count 4000 --seed 3 OUTPUT
+    tools/shapes/generate.py lessons --count 4000 --seed 4 OUTPUT
 
-The same arguments write the same bytes. Triplets are `metadata.jsonl` with `input_image`, `instruction`, `output_image`
+Lessons are what the embedded model was made from: three quarters are edits of the kinds it knows, one quarter are
+captions to draw on a blank picture. The same arguments write the same bytes. Triplets are `metadata.jsonl` with `input_image`, `instruction`, `output_image`
 and `kind`; captions are `metadata.jsonl` with `file_name` and `text`. `truth.jsonl` beside it holds each line's scene,
 which the check reads. Needs Python's standard library alone.
 """
@@ -16,9 +18,9 @@ import os
 import random
 import sys
 
-from edits import KINDS, random_edit, random_scene_of
+from edits import KINDS, KNOWN_KINDS, random_edit, random_scene_of
 from png import write_png
-from scene import SIZE, caption, render, scene_to_json
+from scene import BLANK, SIZE, caption, render, scene_to_json
 
 
 def triplets(count, seed, kinds, held_out):
@@ -62,13 +64,29 @@ def write_captions(folder, pairs):
             truth.write(json.dumps({"text": text, "scene": scene_to_json(scene)}) + "\n")
 
 
+def write_lessons(folder, count, seed):
+    os.makedirs(os.path.join(folder, "images"), exist_ok=True)
+    write_png(os.path.join(folder, "images", "blank.png"), SIZE, SIZE, BLANK)
+    edits, drawings = triplets(count - count // 4, seed, KNOWN_KINDS, False), captioned(count // 4, seed, False)
+    with open_lines(folder, "metadata.jsonl") as metadata:
+        for i, (scene, edit) in enumerate(edits):
+            before, after = f"images/edit-{i:05d}-input.png", f"images/edit-{i:05d}-output.png"
+            write_png(os.path.join(folder, before), SIZE, SIZE, render(scene))
+            write_png(os.path.join(folder, after), SIZE, SIZE, render(edit.result))
+            metadata.write(json.dumps({"input_image": before, "instruction": edit.instruction, "output_image": after}) + "\n")
+        for i, (scene, text) in enumerate(drawings):
+            name = f"images/drawing-{i:05d}.png"
+            write_png(os.path.join(folder, name), SIZE, SIZE, render(scene))
+            metadata.write(json.dumps({"input_image": "images/blank.png", "instruction": text, "output_image": name}) + "\n")
+
+
 def open_lines(folder, name):
     return open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("triplets", "captions"))
+    parser.add_argument("what", choices=("triplets", "captions", "lessons"))
     parser.add_argument("folder")
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
@@ -81,6 +99,8 @@ def main():
         sys.exit(f"generate.py: --kinds: {', '.join(unknown)} is not one of {', '.join(KINDS)}")
     if args.what == "triplets":
         write_triplets(args.folder, triplets(args.count, args.seed, kinds, args.held_out))
+    elif args.what == "lessons":
+        write_lessons(args.folder, args.count, args.seed)
     else:
         write_captions(args.folder, captioned(args.count, args.seed, args.held_out))
 

@@ -31,6 +31,7 @@ BACKGROUNDS = {
     "teal": (90, 200, 200),
 }
 PALETTE = {**COLOURS, **BACKGROUNDS}
+BLANK = bytes([128]) * (3 * SIZE * SIZE)  # the picture that stands for none, where a drawing begins with a caption alone
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ def write_index(folder):
     write_json(
         os.path.join(folder, "model_index.json"),
         {
-            "_class_name": "StableDiffusionPipeline",
+            "_class_name": "StableDiffusionInstructPix2PixPipeline",
             "_diffusers_version": "0.42.1",
             "feature_extractor": [None, None],
+            "image_encoder": [None, None],
             "requires_safety_checker": False,
             "safety_checker": [None, None],
             "scheduler": ["diffusers", "DDIMScheduler"],
@@ -54,11 +55,13 @@ def write_part(folder, name, model):
     weights = {prefix + key.removeprefix(prefix): value for key, value in model.state_dict().items()}
     path = os.path.join(folder, name, weights_file)
     save_half(weights, path)
+    config_path = os.path.join(folder, name, "config.json")
+    with open(config_path, encoding="utf-8") as file:
+        config = json.load(file)
+    config.pop("_name_or_path", None)
     if name == "text_encoder":
-        config_path = os.path.join(folder, name, "config.json")
-        with open(config_path, encoding="utf-8") as file:
-            config = json.load(file)
-        write_json(config_path, {**config, "dtype": "float16"})
+        config["dtype"] = "float32"  # what to compute in: diffusers opens the other parts so
+    write_json(config_path, config)
 
 
 def save_half(weights, path):
