@@ -14,13 +14,15 @@ import sys
 import time
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny import T2I, metrics, sd_folder, settings, sha256, t2i, triplet_data
 
 STEPS = 12
 COMMON = settings(data__resolution=16, data__num_workers=1, train__num_threads=1, train__gradient_accumulation_steps=2,
                   train__max_train_steps=STEPS, train__mixed_precision="fp32", train__log_every_steps=1, checkpoint__every_steps=6,
-                  checkpoint__keep=9, validation__every_steps=0, optimizer__lr_scheduler="cosine", train__gradient_checkpointing="true")
+                  checkpoint__keep=9, validation__every_steps=0, optimizer__lr_scheduler="cosine", train__gradient_checkpointing="true",
+                  optimizer__adam_epsilon=1e-6)  # see test_adam_makes_large_what_is_nearly_zero
 LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "TORCHELASTIC", "SLURM_", "OMPI_", "PET_", "GROUP_")
 PATIENCE = 600  # seconds; a loaded machine with two cores
 
@@ -99,6 +101,18 @@ def test_two_processes_equal_one_with_twice_the_batch(place, alone, pair):
     assert moved > 1e-4, "training moves the weights a hundred times further than the two runs may differ"
 
 
+def test_adam_makes_large_what_is_nearly_zero(place):
+    """With AdamW's usual epsilon of 1e-8 a gradient that is zero but for rounding (about 1e-9 here) still moves its weight
+    by a good part of the learning rate, in a direction that the order of summation decides. So a few weights in a
+    million differ by more than 1e-6 there; none by more than the steps it was moved by."""
+    usual = settings(optimizer__adam_epsilon=1e-8)
+    t2i(*command(place, "usual-alone", 4, *usual), env=clean_environment())
+    finish(start(2, command(place, "usual-pair", 2, *usual)), [0, 0])
+    one, other = load_file(state(place, "usual-alone")), load_file(state(place, "usual-pair"))
+    apart = torch.cat([(one[n] - other[n]).abs().flatten() for n in one if n.startswith("weights/")])
+    assert (apart > 1e-6).float().mean() < 1e-4 and apart.max() < 1e-4, (apart > 1e-6).sum()
+
+
 def test_a_pair_repeats_its_bits(place, pair):
     finish(start(2, command(place, "pair-again", 2)), [0, 0])
     assert sha256(state(place, "pair-again")) == sha256(state(place, "pair"))
@@ -161,5 +175,5 @@ def test_ranks_that_differ_do_not_train(place, tmp_path, what):
     extra = settings(train__seed=43) if what == "configuration" else ["--data", triplet_data(tmp_path / "data", count=39)]
     outputs = finish(start(2, command(place, f"differ-{what}", 2), lambda rank: (extra if rank else [], {})), [76, 76])
     for output in outputs:
-        assert f"{what} differs between processes; rank 0: '" in output and "rank 1: '" in output and "T2I-E5003" in output, output
+        assert f"{what} differs between processes; rank " in output and "rank 0: '" in output and "rank 1: '" in output and "T2I-E5003" in output, output
     assert not list(pathlib.Path(place / f"differ-{what}").glob("checkpoint-*"))

@@ -66,7 +66,8 @@ class C10dGroup final : public Group {
   milliseconds timeout_;
   std::vector<std::string> who_;  // "host h, pid p" by rank
   StorePointer store_;
-  c10::intrusive_ptr<c10d::Backend> backend_;
+  c10::intrusive_ptr<c10d::Backend> gloo_;     // for meetings: its sockets notice a peer's death at once, the store never does
+  c10::intrusive_ptr<c10d::Backend> backend_;  // for tensors: NCCL on GPUs, else gloo_
 
   std::atomic<int64_t> collectives_{0};  // autograd's threads start some
   std::atomic<bool> failed_{false};
@@ -92,7 +93,7 @@ class C10dGroup final : public Group {
   }
 
   // Tells the others that this rank stopped, and says which ranks are to blame.
-  std::string missing() {
+  std::string missing(milliseconds waited) {
     struct Ranks {
       std::vector<int> silent, failed;
     };
@@ -119,12 +120,15 @@ class C10dGroup final : public Group {
     if (!ranks) return name(0) + ", which serves the store, does not answer";
     if (!ranks->failed.empty()) return names(ranks->failed) + " stopped with an error";
     if (ranks->silent.empty()) return "the connection between the ranks broke";
-    return names(ranks->silent) + " died, or did not take part within " + std::to_string(timeout_.count() / 1000) +
-           " s";
+    return names(ranks->silent) + " died, or did not take part within " + std::to_string(waited.count() / 1000) + " s";
   }
 
   template <class F>
   auto guarded(const std::string& label, F work) {
+    return guarded(label, timeout_, std::move(work));
+  }
+  template <class F>
+  auto guarded(const std::string& label, milliseconds limit, F work) {
     try {
       return work();
     } catch (const Failure&) {
@@ -132,7 +136,7 @@ class C10dGroup final : public Group {
     } catch (const std::exception& e) {
       std::string why = first_line(e), who;
       try {
-        who = missing();
+        who = missing(limit);
       } catch (const std::exception&) {
         who = "the store is gone, and with it " +
               (serves_store_ ? std::string("the network") : name(0) + " or the launcher");
@@ -155,6 +159,12 @@ class C10dGroup final : public Group {
   // so our text of the last one can go.
   std::vector<std::string> meet(const std::string& text, const std::string& what, milliseconds limit) {
     std::string label = "meeting '" + what + "'";
+    if (gloo_)
+      guarded(label, limit, [&] {
+        c10d::BarrierOptions options;
+        options.timeout = limit;
+        gloo_->barrier(options)->wait();
+      });
     int64_t number = meetings_++;
     auto keys = [world = world_](int64_t n) {
       std::vector<std::string> all;
@@ -247,14 +257,10 @@ class C10dGroup final : public Group {
     gethostname(host, sizeof host - 1);
     who_ = meet("host " + std::string(host) + ", pid " + std::to_string(getpid()), "start", start);
     guarded("start of the collectives", [&] {
-      if (device.is_cuda()) {
-        backend_ = make_nccl_backend(
-            {c10::make_intrusive<c10d::PrefixStore>("nccl", store_), rank_, world_, timeout_, device});
-      } else {
-        auto gloo = c10d::ProcessGroupGloo::Options::create_default(timeout_);
-        backend_ = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", store_),
-                                                               rank_, world_, gloo);
-      }
+      auto gloo_options = c10d::ProcessGroupGloo::Options::create_default(timeout_);
+      auto in = [&](const char* space) { return c10::make_intrusive<c10d::PrefixStore>(space, store_); };
+      gloo_ = c10::make_intrusive<c10d::ProcessGroupGloo>(in("gloo"), rank_, world_, gloo_options);
+      backend_ = device.is_cuda() ? make_nccl_backend({in("nccl"), rank_, world_, timeout_, device}) : gloo_;
     });
   }
 
@@ -263,6 +269,7 @@ class C10dGroup final : public Group {
   ~C10dGroup() override {
     try {
       if (failed_ && backend_) backend_->abort();
+      if (failed_ && gloo_ && gloo_ != backend_) gloo_->abort();
       if (failed_) return;
       bool leaving_by_error = std::uncaught_exceptions() > 0;
       by_deadline(12s, [=, store = store_, rank = rank_, world = world_, serves = serves_store_] {
