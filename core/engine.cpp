@@ -7,6 +7,7 @@
 #include "core/commands.h"
 #include "core/dist/launch.h"
 #include "core/generate.h"
+#include "core/memory/host_allocator.h"
 #include "core/plug/plugins_command.h"
 #include "core/probe.h"
 #include "core/run.h"
@@ -14,6 +15,7 @@
 extern "C" int t2i_engine_command(const char* command, const void* options) {
   using namespace t2i;
   std::string_view name = command;
+  use_host_arena();
   auto say = [](const Error& e) { std::fprintf(stderr, "%s\n", to_string(e).c_str()); };
   try {
     if (name == "run") return run_command(*static_cast<const RunOptions*>(options));

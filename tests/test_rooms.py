@@ -18,6 +18,7 @@ MAY = {
     "core/metric": BASE,
     "core/precision": BASE,
     "core/kernel": BASE,
+    "core/memory": BASE,
     "core/dist": BASE,
     "core/model": BASE | {"core/precision", "core/dist", "core/checkpoint", "core/kernel"},
     "core/plug": BASE | {"core/model", "core/kernel", "core/checkpoint", "core/config", "t2i", "core/train/meter.h",
