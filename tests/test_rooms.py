@@ -19,6 +19,7 @@ MAY = {
     "core/precision": BASE,
     "core/kernel": BASE,
     "core/memory": BASE,
+    "core/cuda": BASE | {"core/kernel", "core/dist"},
     "core/dist": BASE,
     "core/model": BASE | {"core/precision", "core/dist", "core/checkpoint", "core/kernel"},
     "core/plug": BASE | {"core/model", "core/kernel", "core/checkpoint", "core/config", "t2i", "core/train/meter.h",

@@ -7,15 +7,14 @@
 
 namespace t2i {
 
-static constexpr size_t huge_page = size_t{2} << 20;
+static constexpr size_t least_worth = size_t{32} << 20;
 static constexpr size_t smallest_rest = 4096;  // a smaller rest stays with its block: crumbs only make searches longer
 
 Arena::Arena(size_t bytes) {
-  for (size_t wanted = bytes; wanted >= 16 * huge_page; wanted /= 2) {
+  for (size_t wanted = bytes; wanted >= least_worth; wanted /= 2) {
     void* got = mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (got == MAP_FAILED) continue;
     base_ = static_cast<std::byte*>(got), capacity_ = wanted;
-    madvise(got, wanted, MADV_HUGEPAGE);  // refused on some systems; then pages are small
     return;
   }
 }

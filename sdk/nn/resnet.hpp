@@ -67,8 +67,9 @@ struct SpatialAttention {
 inline Tensor pixels_to_sequence(const Tensor& x) {
   return reshape(permute(x, {0, 2, 3, 1}), {x.size(0), x.size(2) * x.size(3), x.size(1)});
 }
+// Contiguous: a permuted view would run every later convolution in another memory layout, and rewrite its weight for it.
 inline Tensor sequence_to_pixels(const Tensor& x, int64_t height, int64_t width) {
-  return permute(reshape(x, {x.size(0), height, width, x.size(2)}), {0, 3, 1, 2});
+  return op<"contiguous">({permute(reshape(x, {x.size(0), height, width, x.size(2)}), {0, 3, 1, 2})});
 }
 
 }  // namespace t2i

@@ -1,6 +1,7 @@
 // Weights and the layers over them: the one place where adapters, quantised bases and shards come in later.
 #include <ATen/ATen.h>
 
+#include "core/kernel/dense.h"
 #include "core/model/params.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
@@ -31,13 +32,13 @@ int32_t get(void* scope, t2i_param p, t2i_tensor* out) {
 }
 
 int32_t linear(void* scope, t2i_tensor x, t2i_param weight, t2i_param bias, t2i_tensor* out) {
-  return guard([&] { *out = wrap(at::linear(unwrap(x), value(scope, weight), optional_value(scope, bias))); });
+  return guard([&] { *out = wrap(t2i::linear(unwrap(x), value(scope, weight), optional_value(scope, bias))); });
 }
 
 int32_t conv2d(void* scope, t2i_tensor x, t2i_param weight, t2i_param bias, int64_t stride, int64_t padding, int64_t dilation,
                int64_t groups, t2i_tensor* out) {
   return guard([&] {
-    *out = wrap(at::conv2d(unwrap(x), value(scope, weight), optional_value(scope, bias), stride, padding, dilation, groups));
+    *out = wrap(t2i::conv2d(unwrap(x), value(scope, weight), optional_value(scope, bias), stride, padding, dilation, groups));
   });
 }
 
