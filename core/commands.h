@@ -15,6 +15,7 @@ struct RunOptions {
   Config config;
   std::vector<std::string> allow_change;  // keys that may differ from the interrupted run's although that is not safe
   std::vector<std::string> plugin_paths;  // plugin libraries, or folders of them, besides the built-in ones
+  bool steal_lock = false;                // although a run on another host did not release the output folder
 };
 
 // "generate": images from a model folder.

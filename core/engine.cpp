@@ -2,6 +2,8 @@
 #include <c10/util/Exception.h>
 
 #include <cstdio>
+#include <filesystem>
+#include <string>
 #include <string_view>
 
 #include "core/commands.h"
@@ -11,6 +13,12 @@
 #include "core/plug/plugins_command.h"
 #include "core/probe.h"
 #include "core/run.h"
+
+static t2i::Error out_of_memory(const std::string& text) {
+  return {"",      "out of memory: " + text,
+          "",      "lower train.train_batch_size or data.resolution, or set train.gradient_checkpointing: true",
+          "E4001", t2i::Exit::failed};
+}
 
 extern "C" int t2i_engine_command(const char* command, const void* options) {
   using namespace t2i;
@@ -28,7 +36,18 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
     for (const Error& e : f.errors) say(e);
     report_to_launcher(f.what());
     return static_cast<int>(f.exit());
+  } catch (const std::filesystem::filesystem_error& e) {
+    report_to_launcher(e.what());
+    say({e.path1().string(), e.code().message(), "",
+         "check the disk and the permissions, then run the same command again", "E4102", Exit::io});
+    return static_cast<int>(Exit::io);
+  } catch (const c10::OutOfMemoryError& e) {
+    report_to_launcher(e.what_without_backtrace());
+    say(out_of_memory(e.what_without_backtrace()));
   } catch (const c10::Error& e) {
+    std::string text = e.what_without_backtrace();
+    if (text.find("DefaultCPUAllocator") != text.npos)
+      return say(out_of_memory(text)), report_to_launcher(text), static_cast<int>(Exit::failed);
     report_to_launcher(e.what_without_backtrace());
     say({"", e.what_without_backtrace(), "this is a bug in t2i or in one of its plugins", "please report it with the command line", "E9001", Exit::failed});
   } catch (const std::exception& e) {

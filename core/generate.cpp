@@ -94,6 +94,7 @@ int generate_command(const GenerateOptions& options) {
   auto session = open_session(config, options.plugin_paths, {.loss = false, .device = options.device, .local_rank = launch.local_rank});
   auto group = make_group(launch, session->device, 600);
   Model& model = *session->model;
+  require_parts(*session, {"text_encoder", "vae", "denoiser"});
   at::ScalarType dtype = dtype_from(options.dtype, "--dtype");
   Painter painter(model, *session->task, session->device, dtype);
   check_sources(prompts, pictures, painter.needs_source(), session->task->id());

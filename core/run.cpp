@@ -19,6 +19,7 @@
 #include "core/train/pattern.h"
 #include "core/train/resume.h"
 #include "core/train/saved_state.h"
+#include "core/train/space.h"
 #include "core/train/stop_signal.h"
 #include "core/validation.h"
 
@@ -70,16 +71,22 @@ int run_command(const RunOptions& options) {
   auto session = open_session(config, options.plugin_paths, {.loss = true, .device = config.train.device, .local_rank = launch.local_rank});
   auto group = make_group(launch, session->device, 600);
   std::optional<RunLock> lock;
-  if (group->is_first()) lock.emplace(RunLock::acquire(config.output).take());
+  if (group->is_first()) lock.emplace(RunLock::acquire(config.output, options.steal_lock).take());
   group->barrier("the output folder's lock");
+
+  // What would otherwise be found after hours.
+  require_parts(*session, {"text_encoder", "vae", "denoiser"});
+  if (!session->model->parts("text_encoder").empty()) session->model->tokenize({""});
+  check_validation(*session, config);
 
   // What to train on.
   const Json& about = session->model->about();
   int64_t resolution = config.data.resolution.value_or(about.value("resolution", int64_t{512}));
   if (resolution % session->model->downscale())
     fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, session->model->downscale()),
-          "the VAE makes one latent of so many pixels a side", fmt::format("use {}", resolution / session->model->downscale() * session->model->downscale()),
-          "E1031", Exit::config});
+          "The VAE makes one latent of so many pixels a side",
+          fmt::format("use {}", resolution / session->model->downscale() * session->model->downscale()), "E1031",
+          Exit::config});
   LoaderOptions loader_options;
   Dataset dataset = open_data(config, *session->task, loader_options, resolution);
   BatchPlan plan{static_cast<uint64_t>(config.train.seed), config.train.train_batch_size, config.train.gradient_accumulation_steps,
@@ -104,6 +111,7 @@ int run_command(const RunOptions& options) {
 
   // Where an earlier attempt left off.
   int64_t samples_seen = resume(options, *session, dataset, *group, state);
+  if (group->is_first()) require_space(config, *session, state, max_steps);
   Logbook logbook(config, *group, state.step, max_steps, compute == at::kHalf);
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
@@ -121,6 +129,11 @@ int run_command(const RunOptions& options) {
   StepContext context{*session->model, *session->task, *session->loss, *group, config.train, config.optimizer, compute, reducer.get(),
                       watched_parameters(*state.weights, about)};
   LoopHooks hooks;
+  size_t skips_told = 0;
+  hooks.report = [&] {
+    for (; skips_told < loader.skipped().size(); ++skips_told)
+      logbook.note("skipped: " + to_string(loader.skipped()[skips_told].reason));
+  };
   hooks.save = [&] {
     if (group->is_first()) {
       Committed done = save_state(state, config.output, state_record(*session, config, dataset, samples_seen), static_cast<int>(config.checkpoint.keep));
@@ -136,7 +149,6 @@ int run_command(const RunOptions& options) {
 
   // Leave a folder behind.
   for (const std::string& n : loader.notices()) logbook.note("notice: " + n);
-  for (const SkippedSample& s : loader.skipped()) logbook.note("skipped: " + to_string(s.reason));
   if (result == Exit::done && group->is_first()) {
     std::string folder = (std::filesystem::path(config.output) / "final").string();
     write_final_folder(*session, state, folder);

@@ -1,5 +1,7 @@
 #include "core/session.h"
 
+#include <fmt/format.h>
+
 #include "core/config/schema_check.h"
 #include "core/model/load.h"
 #include "core/plug/host.h"
@@ -15,29 +17,59 @@ static Json checked_options(const Component& component, const Json& options, con
   return result.options;
 }
 
+// The component of that name; a failure says where the name was given.
+static const Component& component_named(Session& session, const std::string& kind, const std::string& name,
+                                        const std::string& key, const Config& config) {
+  try {
+    return session.registry.find(kind, name);
+  } catch (const Failure& f) {
+    std::vector<Error> errors = f.errors;
+    auto at = config.positions.find(key);
+    for (Error& e : errors)
+      if (e.where.empty()) e.where = at == config.positions.end() ? key : at->second;
+    throw Failure(std::move(errors));
+  }
+}
+
+static bool opens(const Model& model, const ModelFolder& folder) {
+  const Json pipelines = model.about().value("pipelines", Json::object());
+  for (const Json& name : pipelines)
+    if (name == folder.pipeline_class) return true;
+  return false;
+}
+
 // The model plugin that knows the folder's pipeline class, when none was named.
 static std::unique_ptr<Model> model_for(Session& session, const Config& config) {
   if (!config.plugin.empty()) {
-    const Component& c = session.registry.find("model", config.plugin);
-    return std::make_unique<Model>(c, session.folder, checked_options(c, Json::object(), "plugin", config));
+    const Component& c = component_named(session, "model", config.plugin, "plugin", config);
+    auto model = std::make_unique<Model>(c, session.folder, checked_options(c, Json::object(), "plugin", config));
+    if (model->about().contains("pipelines") && !opens(*model, session.folder))
+      session.notices.push_back(fmt::format("{}/model_index.json says {}; it is read as {}, as --plugin says",
+                                            session.folder.asked, session.folder.pipeline_class, model->id()));
+    return model;
   }
   std::vector<std::string> tried;
+  std::vector<Error> refusals;
   for (const Component& c : session.registry.list()) {
     if (c.kind != "model") continue;
     tried.push_back(c.id);
     try {
       const Component& known = session.registry.find("model", c.id);
       auto model = std::make_unique<Model>(known, session.folder, checked_options(known, Json::object(), "plugin", config));
-      const Json pipelines = model->about().value("pipelines", Json::object());
-      for (const Json& name : pipelines)
-        if (name == session.folder.pipeline_class) return model;
-    } catch (const Failure&) {  // another family's configuration: the next plugin may know it
+      if (opens(*model, session.folder)) return model;
+    } catch (const Failure& f) {  // perhaps another family's configuration: the next plugin may know it
+      refusals.insert(refusals.end(), f.errors.begin(), f.errors.end());
     }
   }
   std::string names;
   for (const std::string& t : tried) names += (names.empty() ? "" : ", ") + t;
-  fail({session.folder.asked + "/model_index.json", "no plugin opens a " + session.folder.pipeline_class, "Installed model plugins: " + names,
-        "name one with --plugin, or install the plugin for this family", "E2110", Exit::bad_data});
+  refusals.insert(refusals.begin(),
+                  {session.folder.asked + "/model_index.json", "no plugin opens this " + session.folder.pipeline_class,
+                   "Installed model plugins: " + names,
+                   refusals.empty() ? "name one with --plugin, or install the plugin for this family"
+                                    : "see what they say of it below, or install the plugin for this family",
+                   "E2110", Exit::bad_data});
+  throw Failure(std::move(refusals));
 }
 
 static std::string default_task(const Session& session) {
@@ -48,15 +80,28 @@ static std::string default_task(const Session& session) {
         "name one with --task", "E2111", Exit::config});
 }
 
+// model.vae and model.text_encoder: that part from another folder.
+static void replace_part(ModelFolder& folder, const std::string& name, const std::string& path) {
+  if (path.empty()) return;
+  ModelPart part = open_model_part(path).take();
+  part.name = name;
+  std::erase(folder.absent, name);
+  for (ModelPart& p : folder.parts)
+    if (p.name == name) return part.library = p.library, p = std::move(part), void();
+  folder.parts.push_back(std::move(part));
+}
+
 std::unique_ptr<Session> open_session(const Config& config, const std::vector<std::string>& plugin_paths, const SessionNeeds& needs) {
   auto s = std::make_unique<Session>(plugin_search_path(plugin_paths));
   s->device = choose_device(needs.device, needs.local_rank);
   s->folder = open_model_folder(config.model.path).take();
+  replace_part(s->folder, "vae", config.model.vae);
+  replace_part(s->folder, "text_encoder", config.model.text_encoder);
   s->model = model_for(*s, config);
 
   ComponentConfig task = config.task;
   if (task.name.empty()) task.name = default_task(*s);
-  const Component& task_component = s->registry.find("task", task.name);
+  const Component& task_component = component_named(*s, "task", task.name, "task", config);
   Json task_options = checked_options(task_component, task.options, "task", config);
   s->task = std::make_unique<Task>(task_component, task_options);
   s->task_options = task_options.dump();
@@ -64,21 +109,33 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
 
   if (needs.loss) {
     ComponentConfig loss = config.loss;
-    if (loss.name.empty()) loss.name = s->model->about().at("default_loss");
-    const Component& loss_component = s->registry.find("loss", loss.name);
-    Json loss_options = checked_options(loss_component, loss.options, "loss", config);
     const ModelPart* scheduler = s->folder.find("scheduler");
-    s->loss = std::make_unique<Loss>(loss_component, loss_options, scheduler ? scheduler->config : Json::object());
+    const Json schedule = scheduler ? scheduler->config : Json::object();
+    if (loss.name.empty()) loss.name = s->model->about().value("default_loss", "");
+    if (loss.name.empty())
+      fail({scheduler ? scheduler->config_path.string() : s->folder.asked,
+            "does not tell what the model predicts: prediction_type is " +
+                schedule.value("prediction_type", Json()).dump(),
+            "The loss to go on with follows from that", "name one with --loss", "E2112", Exit::config});
+    const Component& loss_component = component_named(*s, "loss", loss.name, "loss", config);
+    Json loss_options = checked_options(loss_component, loss.options, "loss", config);
+    s->loss = std::make_unique<Loss>(loss_component, loss_options, schedule);
     s->loss_options = loss_options.dump();
+    // Teaching a model another prediction is allowed, and a common slip.
+    Json before = schedule.value("prediction_type", Json("epsilon"));
+    Json after = s->loss->about().value("scheduler", Json::object()).value("prediction_type", before);
+    if (scheduler && before != after)
+      s->notices.push_back(fmt::format("the model was trained to predict {} ({}); loss '{}' teaches it to predict {}",
+                                       before.dump(), scheduler->config_path.string(), loss.name, after.dump()));
   }
   return s;
 }
 
 ParamStore& load_part(Session& s, const Config& config, const std::string& part, at::ScalarType dtype,
                       const std::function<bool(const std::string&)>& is_trained) {
+  const ModelPart* files = s.folder.part(part).take();
   ParamStore& store = s.model->build(part);
   store.allocate(dtype, s.device, is_trained);
-  const ModelPart* files = s.folder.part(part).take();
   LoadRules rules;
   rules.where = s.folder.asked + "/" + part;
   const Json& about = s.model->about().at("parts").at(part);
@@ -90,6 +147,14 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   WeightSet weights = open_weights(*files, config.model.variant).take();
   for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));
   return store;
+}
+
+void require_parts(const Session& s, const std::vector<std::string>& roles) {
+  std::vector<Error> errors;
+  for (const std::string& role : roles)
+    for (const std::string& part : s.model->parts(role))
+      if (auto found = s.folder.part(part); !found) errors.push_back(found.error());
+  if (!errors.empty()) throw Failure(std::move(errors));
 }
 
 void load_role(Session& s, const Config& config, const std::string& role, at::ScalarType dtype) {

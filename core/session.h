@@ -37,6 +37,9 @@ struct SessionNeeds {
 // says opens such a folder, the loss by the model's default. Failure with every problem.
 std::unique_ptr<Session> open_session(const Config& config, const std::vector<std::string>& plugin_paths, const SessionNeeds& needs);
 
+// Are the parts of these roles in the folder? Failure E2013 with all that are not.
+void require_parts(const Session& session, const std::vector<std::string>& roles);
+
 // Builds a part and fills it from the folder (config.model.vae and .text_encoder may name another). `is_trained` by name.
 ParamStore& load_part(Session& session, const Config& config, const std::string& part, at::ScalarType dtype,
                       const std::function<bool(const std::string&)>& is_trained = [](const std::string&) { return false; });

@@ -48,7 +48,40 @@ at::Tensor source_picture(const std::string& path, int side, at::Device device) 
   return pixels_tensor(apply_geometry(image, geometry, transform.filter), device);
 }
 
+std::unique_ptr<Sampler> sampler_for_drawing(Session& session, const ValidationConfig& v) {
+  const ModelPart* scheduler = session.folder.find("scheduler");
+  Json schedule = scheduler ? scheduler->config : Json::object();
+  schedule.update(session.loss->about().value("scheduler", Json::object()));  // as final/ will say it
+  SamplerOptions options;
+  options.steps = v.steps;
+  return make_sampler(v.sampler,
+                      scheduler_for(*session.model, session.task->id(), schedule, "scheduler/scheduler_config.json"),
+                      options);
+}
+
 }  // namespace
+
+void check_validation(Session& session, const Config& config) {
+  const ValidationConfig& v = config.validation;
+  if (v.every_steps == 0 || v.prompts.empty()) return;
+  std::vector<Error> errors;
+  if (Painter(*session.model, *session.task, session.device, at::kFloat).needs_source()) {
+    if (v.images.empty())
+      errors.push_back({"validation.images", "the task '" + session.task->id() + "' edits a picture and none is given",
+                        "", "name one per prompt, or one for all", "E1033", Exit::config});
+    for (const std::string& path : v.images)
+      if (auto image = load_image(path); !image) errors.push_back(image.error());
+  }
+  try {
+    sampler_for_drawing(session, v);
+  } catch (const Failure& f) {
+    for (Error e : f.errors) {  // named as `generate` knows them
+      if (e.where == "--steps" || e.where == "--sampler") e.where = "validation." + e.where.substr(2);
+      errors.push_back(std::move(e));
+    }
+  }
+  if (!errors.empty()) throw Failure(std::move(errors));
+}
 
 void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook) {
   const ValidationConfig& v = config.validation;
@@ -57,13 +90,7 @@ void draw_validation_pictures(Session& session, const Config& config, TrainState
   AverageInPlace average(state);
   std::unique_ptr<Task> task = task_for_drawing(session, v);
   Painter painter(*session.model, *task, session.device, at::kFloat);
-  if (painter.needs_source() && v.images.empty())
-    fail({"validation.images", "the task '" + task->id() + "' edits a picture and none is given", "", "name one per prompt, or one for all", "E1033",
-          Exit::config});
   int64_t side = config.data.resolution.value_or(session.model->about().value("resolution", int64_t{512}));
-  const ModelPart* scheduler = session.folder.find("scheduler");
-  Json schedule = scheduler ? scheduler->config : Json::object();
-  schedule.update(session.loss->about().value("scheduler", Json::object()));  // as final/ will say it
 
   Path folder = Path(config.output) / "validation_images" / fmt::format("step-{:07}", state.step);
   make_folders(folder);
@@ -74,9 +101,7 @@ void draw_validation_pictures(Session& session, const Config& config, TrainState
       if (painter.needs_source()) job.source = source_picture(v.images[std::min(i, v.images.size() - 1)], static_cast<int>(side), session.device);
       jobs.push_back(std::move(job));
     }
-    SamplerOptions options;
-    options.steps = v.steps;
-    auto sampler = make_sampler(v.sampler, scheduler_for(*session.model, task->id(), schedule, "scheduler/scheduler_config.json"), options);
+    auto sampler = sampler_for_drawing(session, v);
     at::Tensor rgb_NHWC = to_rgb8(painter.paint(jobs, side, side, *sampler).pixels).contiguous();
     for (int64_t k = 0; k < v.num_images; ++k) {
       int width = static_cast<int>(rgb_NHWC.size(2)), height = static_cast<int>(rgb_NHWC.size(1));

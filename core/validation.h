@@ -10,4 +10,8 @@ namespace t2i {
 // TensorBoard. With an average of the weights (train.use_ema) the average draws. Nothing when there are no prompts.
 void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook);
 
+// What drawing them needs and the configuration does not give or names wrongly: pictures, sampler. To be asked before
+// the first step, since the first validation may be hours away. Failure with every problem.
+void check_validation(Session& session, const Config& config);
+
 }  // namespace t2i

@@ -1,6 +1,7 @@
 // bin/t2i: the table of commands, and the one place where failures are printed.
 #include <fmt/format.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -66,4 +67,7 @@ int guarded(const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace t2i
 
-int main(int count, char** arguments) { return t2i::guarded({arguments + 1, arguments + count}); }
+int main(int count, char** arguments) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file over `ulimit -f` is an error of write(), with a message, not the end
+  return t2i::guarded({arguments + 1, arguments + count});
+}

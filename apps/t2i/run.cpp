@@ -37,6 +37,7 @@ int run_command(const Command& self, const std::vector<std::string>& arguments) 
       .add("output", "DIR", "the run's folder; an interrupted run goes on from what is there")
       .add_list("set", "KEY=VALUE", "set any key of the configuration, as train.seed=7; may be repeated")
       .add_list("allow-change", "KEY", "go on with an interrupted run although this key was changed")
+      .add("steal-lock", "", "take an output folder that a run on another host did not release")
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
   if (!options.parse(arguments, knob_help())) return 0;
   std::vector<Setting> settings = options.settings({{"plugin", "plugin"},
@@ -53,6 +54,7 @@ int run_command(const Command& self, const std::vector<std::string>& arguments) 
   if (auto missing = missing_for_run(run.config); !missing.empty()) throw Failure(missing);
   run.allow_change = options.texts("allow-change");
   run.plugin_paths = options.texts("plugin-path");
+  run.steal_lock = options.has("steal-lock");
   return call_engine("run", &run);
 }
 

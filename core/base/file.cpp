@@ -268,6 +268,9 @@ void make_folders(const Path& folder, FileSystem& disk) {
   if (!parent.empty() && parent != folder) make_folders(parent, disk);
   int made = disk.make_folder(folder);
   if (made == -EEXIST && std::filesystem::is_directory(folder, error)) return;  // another process was faster
+  if (made == -EEXIST || made == -ENOTDIR)
+    fail({folder.string(), "is there and is not a folder", "", "give another path, or move what is there away", "E4102",
+          Exit::io});
   if (made < 0) fail_write(disk, folder, "making the folder", made);
   sync_folder(disk, parent.empty() ? "." : parent);
 }

@@ -44,22 +44,60 @@ void write_weights(const fs::path& folder, const std::string& stem, std::vector<
 }
 
 void copy_part(const fs::path& from, const fs::path& to) {
-  fs::create_directories(to);
-  for (const fs::directory_entry& entry : fs::directory_iterator(from))
-    if (entry.is_directory())
-      copy_part(entry.path(), to / entry.path().filename());
-    else
-      fs::copy_file(fs::canonical(entry.path()), to / entry.path().filename(), fs::copy_options::overwrite_existing);
+  make_folders(to);
+  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
+    fs::path target = to / entry.path().filename();
+    if (entry.is_directory()) {
+      copy_part(entry.path(), target);
+      continue;
+    }
+    AtomicFile file(target);
+    if (auto unreadable = stream_file(entry.path(), [&](Bytes bytes) { file.write(bytes); })) fail(*unreadable);
+    file.commit();
+  }
 }
 
+// The folder while it is being written; gone again unless it is published.
+class Unfinished {
+  fs::path path_;
+
+ public:
+  explicit Unfinished(fs::path path) : path_(std::move(path)) {
+    remove_tree(real_file_system(), path_);
+    make_folders(path_);
+  }
+  ~Unfinished() {
+    if (!path_.empty()) remove_tree(real_file_system(), path_);
+  }
+  const fs::path& path() const { return path_; }
+  void publish(const fs::path& name) {
+    if (fs::exists(fs::symlink_status(name)))
+      if (int removed = remove_tree(real_file_system(), name); removed < 0)
+        fail_write(real_file_system(), name, "removing the earlier one", removed);
+    if (int renamed = real_file_system().rename(path_, name); renamed < 0)
+      fail_write(real_file_system(), name, "renaming", renamed);
+    path_.clear();
+  }
+};
+
 }  // namespace
+
+uint64_t final_bytes(const Session& session, const TrainState& state) {
+  uint64_t bytes =
+      state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
+  std::error_code error;
+  for (const ModelPart& part : session.folder.parts)
+    if (part.name != state.weights->part)
+      for (fs::recursive_directory_iterator at(part.folder, error), end; !error && at != end; at.increment(error))
+        if (at->is_regular_file(error)) bytes += at->file_size(error);
+  return bytes;
+}
 
 void write_final_folder(const Session& session, const TrainState& state, const std::string& folder) {
   at::NoGradGuard no_grad;
   const ModelFolder& source = session.folder;
-  fs::path root = folder, temporary = folder + ".tmp";
-  fs::remove_all(temporary);
-  fs::create_directories(temporary);
+  Unfinished unfinished(folder + ".tmp");
+  const fs::path& temporary = unfinished.path();
 
   Json index = source.index;
   const Json pipelines = session.model->about().value("pipelines", Json::object());
@@ -69,7 +107,7 @@ void write_final_folder(const Session& session, const TrainState& state, const s
   for (const ModelPart& part : source.parts) {
     fs::path to = temporary / part.name;
     if (part.name == state.weights->part) {
-      fs::create_directories(to);
+      make_folders(to);
       write_json(to / "config.json", session.model->configuration(part.name));
       at::Tensor flat = (state.ema.average.defined() ? state.ema.average : state.weights->trained).to(at::kCPU);
       at::Tensor frozen = state.weights->frozen.defined() ? state.weights->frozen.to(at::kCPU) : at::Tensor();
@@ -87,8 +125,7 @@ void write_final_folder(const Session& session, const TrainState& state, const s
     }
   }
   write_json(temporary / "model_index.json", index);
-  fs::remove_all(root);
-  fs::rename(temporary, root);
+  unfinished.publish(folder);
 }
 
 }  // namespace t2i

@@ -22,7 +22,7 @@ struct Logbook::State {
   Group& group;
   bool loss_scaling;
   std::vector<StepRecord> records;
-  int64_t bad_steps = 0;
+  int64_t bad_steps = 0, saved_step = 0;
   std::unique_ptr<MetricsFile> lines;
   std::unique_ptr<EventFile> events;
   std::unique_ptr<Progress> progress;
@@ -35,7 +35,7 @@ static int64_t peak_memory_bytes() {
 }
 
 Logbook::Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t max_steps, bool loss_scaling)
-    : state_(new State{config, group, loss_scaling, {}, 0, {}, {}, {}}) {
+    : state_(new State{config, group, loss_scaling, {}, 0, resumed_step, {}, {}, {}}) {
   if (!group.is_first()) return;
   std::filesystem::path output = config.output;
   state_->lines = std::make_unique<MetricsFile>(output / "metrics.jsonl", resumed_step);
@@ -60,7 +60,8 @@ void Logbook::note(const std::string& line) {
 void Logbook::paused() {
   if (state_->progress) state_->progress->pause();
 }
-void Logbook::saved() {
+void Logbook::saved(int64_t step) {
+  state_->saved_step = step;
   if (state_->progress) state_->progress->saved(), state_->progress->pause();
 }
 
@@ -111,11 +112,15 @@ void Logbook::flush() {
     if (!bad) continue;
     if (++s.bad_steps > s.config.train.max_nan_skips)
       fail({fmt::format("step {}", r.step), fmt::format("the loss or its gradient is no number (loss {})", m.loss),
-            fmt::format("samples: {}{}", fmt::join(std::span(r.samples).first(std::min<size_t>(r.samples.size(), 4)), ", "),
+            fmt::format("It did not change the weights{}. Its samples: {}{}",
+                        s.saved_step ? fmt::format("; checkpoint-{} is from before it", s.saved_step) : "",
+                        fmt::join(std::span(r.samples).first(std::min<size_t>(r.samples.size(), 4)), ", "),
                         r.samples.size() > 4 ? fmt::format(" and {} more", r.samples.size() - 4) : ""),
-            "lower optimizer.learning_rate, or set train.mixed_precision: fp32; the weights are still those of the step before", "E4201",
-            Exit::failed});
-    note(fmt::format("warning: step {} was left out: its gradient is no number", r.step));
+            "look at these samples; lower optimizer.learning_rate, set train.mixed_precision: fp32, or leave such "
+            "steps out with "
+            "train.max_nan_skips",
+            "E4201", Exit::failed});
+    note(fmt::format("warning: step {} was left out: the loss or its gradient is no number", r.step));
   }
 }
 

@@ -30,7 +30,7 @@ class Logbook {
   // Reads and writes everything added. Failure E4201 when steps without a usable gradient were more than allowed.
   void flush();
   void note(const std::string& line);  // one line to the person
-  void saved();                        // a checkpoint was committed
+  void saved(int64_t step);            // a checkpoint was committed
   void paused();                       // what comes until the next step is not part of its time
   void image(const std::string& tag, const std::string& png_path, int64_t width, int64_t height, int64_t step);  // to TensorBoard
 

@@ -57,8 +57,10 @@ Exit train_loop(const Config& config, StepContext& context, TrainState& state, i
     kill_point("step");
 
     bool stop = asked_to_stop(context.group, state.step, log_every);
+    hooks.report();
     if (logging || stop || (host_sees_values && context.group.world() == 1)) logbook.flush();
-    if (due(state.step, config.checkpoint.every_steps) || stop) logbook.flush(), hooks.save(), saved_at = state.step, logbook.saved();
+    if (due(state.step, config.checkpoint.every_steps) || stop)
+      logbook.flush(), hooks.save(), saved_at = state.step, logbook.saved(state.step);
     if (due(state.step, config.validation.every_steps)) hooks.validate(), logbook.paused();
     if (stop && state.step < plan.max_steps) {
       logbook.note(fmt::format("stopped by signal {} after step {}; the same command goes on from here", stop_signal(), state.step));

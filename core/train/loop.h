@@ -12,6 +12,7 @@ namespace t2i {
 struct LoopHooks {
   std::function<void()> save;      // commits a checkpoint of the state as it is
   std::function<void()> validate;  // draws the validation pictures
+  std::function<void()> report;    // tells what came up in the data
 };
 
 struct LoopPlan {

@@ -32,14 +32,16 @@ static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkp
   for (const ConfigChange& c : diff_configs(before, options.config).unsafe) {
     if (std::find(options.allow_change.begin(), options.allow_change.end(), c.key) != options.allow_change.end()) continue;
     if (c.key == "output") continue;  // the folder was moved: it is still the same run
-    errors.push_back({c.key, fmt::format("is {} now and was {} in the run that {} holds", c.after, c.before, options.config.output),
-                      "going on would train something else than was begun", "set it back, use another output, or add --allow-change " + c.key,
-                      "E1030", Exit::config});
+    errors.push_back(
+        {c.key, fmt::format("is {} now and was {} in the run that {} holds", c.after, c.before, options.config.output),
+         "Going on would train something else than was begun",
+         "set it back, use another output, or add --allow-change " + c.key, "E1030", Exit::config});
   }
   if (checkpoint.manifest.state.at("data_fingerprint") != dataset.fingerprint &&
       std::find(options.allow_change.begin(), options.allow_change.end(), "data") == options.allow_change.end())
-    errors.push_back({dataset.root, "the data is no longer what this run began with", "rows or images were added, removed or changed",
-                      "use another output, or add --allow-change data", "E4131", Exit::config});
+    errors.push_back({dataset.root, "the data is no longer what this run began with",
+                      "Rows or images were added, removed or changed", "use another output, or add --allow-change data",
+                      "E4131", Exit::config});
   return errors;
 }
 

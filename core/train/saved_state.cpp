@@ -26,6 +26,17 @@ at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter) {
   return flat.narrow(0, parameter.offset, parameter.value.numel()).view(parameter.shape);
 }
 
+uint64_t saved_bytes(const TrainState& state) {
+  constexpr uint64_t header_of_a_tensor = 160, manifest = 16384;
+  uint64_t bytes = manifest;
+  for (auto& [prefix, flat] : per_parameter(state)) {
+    bytes += flat.nbytes();
+    for (const Parameter& p : state.weights->parameters)
+      if (p.trainable) bytes += header_of_a_tensor;
+  }
+  return bytes;
+}
+
 Committed save_state(const TrainState& state, const std::string& output, const Json& about, int keep) {
   at::NoGradGuard no_grad;
   std::vector<TensorSource> sources;
@@ -52,7 +63,8 @@ void restore_state(TrainState& state, const Checkpoint& checkpoint) {
   auto copy = [&](const std::string& name, at::Tensor to) {
     const TensorEntry* entry = file.find(name);
     if (!entry || entry->shape != to.sizes().vec())
-      fail({where, "tensor '" + name + "' is missing or has another shape", "the checkpoint is of another model or other trained parameters",
+      fail({where, "tensor '" + name + "' is missing or has another shape",
+            "The checkpoint is of another model or other trained parameters",
             "use another output folder, or the configuration that this run began with", "E4130", Exit::bad_data});
     to.copy_(stored_tensor(*entry));
   };

@@ -13,6 +13,9 @@ namespace t2i {
 // samples_seen. Waits for the device; the caller's buffers are only read.
 Committed save_state(const TrainState& state, const std::string& output, const Json& about, int keep);
 
+// What one checkpoint takes on the disk, a little more than less.
+uint64_t saved_bytes(const TrainState& state);
+
 // Fills the buffers of `state` (already allocated for the same model) from a verified checkpoint. Failure E4130 when
 // its tensors are not this model's.
 void restore_state(TrainState& state, const Checkpoint& checkpoint);

@@ -12,11 +12,11 @@ constexpr const char* class_of(std::string_view part) {
   return part == "unet" ? "UNet2DConditionModel" : part == "vae" ? "AutoencoderKL" : "CLIPTextModel";
 }
 
-// The objective that the folder's scheduler says the model was trained with.
+// The objective that the folder's scheduler says the model was trained with; empty where it says none that is known.
 std::string objective_of(const Json& scheduler) {
   if (scheduler.value("_class_name", "").starts_with("FlowMatch")) return "rectified_flow";
   std::string type = scheduler.value("prediction_type", "epsilon");
-  return type == "v_prediction" ? type : type == "flow_prediction" ? "rectified_flow" : "epsilon";
+  return type == "v_prediction" || type == "epsilon" ? type : type == "flow_prediction" ? "rectified_flow" : "";
 }
 
 // What StableDiffusionPipeline sets in the scheduler it is given, whatever its file says; the pipeline for edits does not.
@@ -88,15 +88,14 @@ void Sd15::check_fit() const {
 std::string Sd15::description(const Json& config) const {
   Json about;
   about["parts"]["unet"] = {{"role", "denoiser"}};
-  if (vae_config_)
-    // Folders written before diffusers 0.17 call the attention's layers by their first names.
-    about["parts"]["vae"] = {{"role", "vae"},
-                             {"aliases",
-                              {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
-  if (text_config_)
-    about["parts"]["text_encoder"] = {{"role", "text_encoder"},
-                                      {"optional_prefix", "text_model."},
-                                      {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
+  // Listed whether or not the folder has them: a folder without is named as such when they are needed.
+  // Folders written before diffusers 0.17 call the attention's layers by their first names.
+  about["parts"]["vae"] = {
+      {"role", "vae"},
+      {"aliases", {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
+  about["parts"]["text_encoder"] = {{"role", "text_encoder"},
+                                    {"optional_prefix", "text_model."},
+                                    {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
   int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
   about["latent"] = {{"channels", unet_config_.out_channels}, {"downscale", downscale}};
   if (unet_config_.sample_size) about["resolution"] = *unet_config_.sample_size * downscale;

@@ -1,0 +1,37 @@
+#include "core/train/space.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/base/file.h"
+#include "core/base/number_text.h"
+#include "core/checkpoint/commit.h"
+#include "core/train/final_folder.h"
+#include "core/train/saved_state.h"
+
+namespace t2i {
+
+void require_space(const Config& config, const Session& session, const TrainState& state, int64_t max_steps) {
+  const int64_t left = max_steps - state.step, every = config.checkpoint.every_steps, keep = config.checkpoint.keep;
+  if (left <= 0) return;
+  int64_t planned = every > 0 ? max_steps / every - state.step / every + (max_steps % every != 0) : 1;
+  auto there = list_checkpoints(config.output);
+  int64_t reused =
+      keep > 0 ? std::min<int64_t>(static_cast<int64_t>(there.size()), keep) : 0;  // their room becomes free again
+  // An old checkpoint is pruned only when the new one is there, so for a moment there is one more than is kept.
+  int64_t while_saving = keep > 0 ? std::min(planned, keep + 1 - reused) : planned;
+  int64_t at_the_end = keep > 0 ? std::min(planned, keep - reused) : planned;
+  uint64_t one = saved_bytes(state), final_folder = final_bytes(session, state);
+  uint64_t need =
+      std::max(static_cast<uint64_t>(while_saving) * one, static_cast<uint64_t>(at_the_end) * one + final_folder);
+  require_free(
+      real_file_system(), config.output, need,
+      fmt::format("{} more checkpoint{} of {} each and final/ of {}", while_saving, while_saving == 1 ? "" : "s",
+                  bytes_text(one), bytes_text(final_folder)),
+      there.empty() ? "No step was made" : "No step was made; last good: " + there[0].second.filename().string());
+}
+
+}  // namespace t2i
