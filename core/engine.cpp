@@ -1,6 +1,5 @@
-// The engine's one entry: commands by name, failures as lines a person can act on, exit codes a scheduler can branch on.
-#include <c10/util/Exception.h>
-
+// The engine's one entry: commands by name, failures as lines a person can act on, exit codes a scheduler can branch
+// on.
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -10,15 +9,33 @@
 #include "core/dist/launch.h"
 #include "core/generate.h"
 #include "core/memory/host_allocator.h"
+#include "core/plug/host.h"
 #include "core/plug/plugins_command.h"
 #include "core/probe.h"
 #include "core/run.h"
 
-static t2i::Error out_of_memory(const std::string& text) {
-  return {"",      "out of memory: " + text,
-          "",      "lower train.train_batch_size or data.resolution, or set train.gradient_checkpointing: true",
-          "E4001", t2i::Exit::failed};
+namespace t2i {
+
+// What nobody below made a Failure of.
+static Error unforeseen(const std::exception& e) {
+  std::string text = text_of(e);
+  if (is_out_of_memory(e))
+    return {"t2i",   "out of memory: " + text,
+            "",      "lower train.train_batch_size or data.resolution, or set train.gradient_checkpointing: true",
+            "E4001", Exit::failed};
+  if (auto file = dynamic_cast<const std::filesystem::filesystem_error*>(&e))
+    return {file->path1().string(),
+            file->code().message(),
+            "",
+            "check the disk and the permissions, then run the same command again",
+            "E4102",
+            Exit::io};
+  return {
+      "",      text,        "this is a bug in t2i or in one of its plugins", "please report it with the command line",
+      "E9001", Exit::failed};
 }
+
+}  // namespace t2i
 
 extern "C" int t2i_engine_command(const char* command, const void* options) {
   using namespace t2i;
@@ -36,23 +53,10 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
     for (const Error& e : f.errors) say(e);
     report_to_launcher(f.what());
     return static_cast<int>(f.exit());
-  } catch (const std::filesystem::filesystem_error& e) {
-    report_to_launcher(e.what());
-    say({e.path1().string(), e.code().message(), "",
-         "check the disk and the permissions, then run the same command again", "E4102", Exit::io});
-    return static_cast<int>(Exit::io);
-  } catch (const c10::OutOfMemoryError& e) {
-    report_to_launcher(e.what_without_backtrace());
-    say(out_of_memory(e.what_without_backtrace()));
-  } catch (const c10::Error& e) {
-    std::string text = e.what_without_backtrace();
-    if (text.find("DefaultCPUAllocator") != text.npos)
-      return say(out_of_memory(text)), report_to_launcher(text), static_cast<int>(Exit::failed);
-    report_to_launcher(e.what_without_backtrace());
-    say({"", e.what_without_backtrace(), "this is a bug in t2i or in one of its plugins", "please report it with the command line", "E9001", Exit::failed});
   } catch (const std::exception& e) {
-    report_to_launcher(e.what());
-    say({"", e.what(), "this is a bug in t2i", "please report it with the command line", "E9001", Exit::failed});
+    Error error = unforeseen(e);
+    report_to_launcher(error.what);
+    say(error);
+    return static_cast<int>(error.exit);
   }
-  return static_cast<int>(Exit::failed);
 }

@@ -122,9 +122,9 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
     s->loss = std::make_unique<Loss>(loss_component, loss_options, schedule);
     s->loss_options = loss_options.dump();
     // Teaching a model another prediction is allowed, and a common slip.
-    Json before = schedule.value("prediction_type", Json("epsilon"));
+    Json before = schedule.value("prediction_type", Json());
     Json after = s->loss->about().value("scheduler", Json::object()).value("prediction_type", before);
-    if (scheduler && before != after)
+    if (!before.is_null() && before != after)
       s->notices.push_back(fmt::format("the model was trained to predict {} ({}); loss '{}' teaches it to predict {}",
                                        before.dump(), scheduler->config_path.string(), loss.name, after.dump()));
   }

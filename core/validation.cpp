@@ -70,7 +70,10 @@ void check_validation(Session& session, const Config& config) {
       errors.push_back({"validation.images", "the task '" + session.task->id() + "' edits a picture and none is given",
                         "", "name one per prompt, or one for all", "E1033", Exit::config});
     for (const std::string& path : v.images)
-      if (auto image = load_image(path); !image) errors.push_back(image.error());
+      if (auto image = load_image(path); !image) {
+        errors.push_back(image.error());
+        if (errors.back().where.empty()) errors.back().where = "validation.images";
+      }
   }
   try {
     sampler_for_drawing(session, v);

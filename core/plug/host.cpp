@@ -1,7 +1,10 @@
 #include "core/plug/host.h"
 
+#include <c10/util/Exception.h>
+
 #include <cstdio>
 #include <cstring>
+#include <new>
 
 #include "core/plug/handle.h"
 #include "core/plug/services/services.h"
@@ -64,6 +67,22 @@ int32_t set_last_error(int32_t code, std::string text) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
   error_text = std::move(text);
   return code;
+}
+
+int32_t set_last_error(const std::exception& e) {
+  int32_t code = is_out_of_memory(e) ? T2I_E_OOM : dynamic_cast<const c10::Error*>(&e) ? T2I_E_INVALID : T2I_E_INTERNAL;
+  return set_last_error(code, text_of(e));
+}
+
+bool is_out_of_memory(const std::exception& e) {
+  if (dynamic_cast<const c10::OutOfMemoryError*>(&e) || dynamic_cast<const std::bad_alloc*>(&e)) return true;
+  return text_of(e).find("DefaultCPUAllocator") != std::string::npos;  // no type of its own
+}
+
+std::string text_of(const std::exception& e) {
+  if (dynamic_cast<const std::bad_alloc*>(&e)) return "the machine has no memory left";
+  auto torch = dynamic_cast<const c10::Error*>(&e);
+  return torch ? torch->what_without_backtrace() : e.what();
 }
 
 const t2i_host* host() {

@@ -1,8 +1,8 @@
 // The host that plugins see, and how the core calls them: guard() on the way out, check() on the way in.
 #pragma once
-#include <c10/util/Exception.h>
 #include <t2i/plugin.h>
 
+#include <exception>
 #include <string>
 
 #include "core/base/error.h"
@@ -15,22 +15,24 @@ const t2i_host* host();
 // This thread's last error text, set through host->fail() or by guard().
 const std::string& last_error_text();
 int32_t set_last_error(int32_t code, std::string text);
+int32_t set_last_error(const std::exception& e);  // with the code that fits it, and without torch's C++ stack
+
+// Did memory run out, of the host or of a device? torch says so in several ways.
+bool is_out_of_memory(const std::exception& e);
+// What an exception says to a person.
+std::string text_of(const std::exception& e);
 
 // A service of this core by id ("t2i.op/1"), nullptr when there is none.
 const void* find_service(const std::string& id);
 
-// Runs a service's body: exceptions become a code and a text that names what failed, without torch's C++ stack.
+// Runs a service's body: exceptions become a code and a text that names what failed.
 template <class F>
 int32_t guard(F&& body) noexcept {
   try {
     body();
     return T2I_OK;
-  } catch (const c10::OutOfMemoryError& e) {
-    return set_last_error(T2I_E_OOM, e.what_without_backtrace());
-  } catch (const c10::Error& e) {
-    return set_last_error(T2I_E_INVALID, e.what_without_backtrace());
   } catch (const std::exception& e) {
-    return set_last_error(T2I_E_INTERNAL, e.what());
+    return set_last_error(e);
   } catch (...) {
     return set_last_error(T2I_E_INTERNAL, "unknown exception");
   }
