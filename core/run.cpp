@@ -57,6 +57,16 @@ int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
   return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
 }
 
+// Teaching a model another prediction than it was made for is allowed, and a common slip. Empty where it is not done.
+std::string changed_prediction(const Session& session) {
+  const ModelPart* scheduler = session.folder.find("scheduler");
+  Json before = scheduler ? scheduler->config.value("prediction_type", Json()) : Json();
+  Json after = session.loss->about().value("scheduler", Json::object()).value("prediction_type", before);
+  if (before.is_null() || before == after) return "";
+  return fmt::format("the model was trained to predict {} ({}); loss '{}' teaches it to predict {}", before.dump(),
+                     scheduler->config_path.string(), session.loss->id(), after.dump());
+}
+
 }  // namespace
 
 int run_command(const RunOptions& options) {
@@ -113,6 +123,7 @@ int run_command(const RunOptions& options) {
   int64_t samples_seen = resume(options, *session, dataset, *group, state);
   if (group->is_first()) require_space(config, *session, state, max_steps);
   Logbook logbook(config, *group, state.step, max_steps, compute == at::kHalf);
+  if (std::string n = changed_prediction(*session); !n.empty()) logbook.note("notice: " + n);
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
   logbook.note(fmt::format("{} · {} · {}: {:.2f} M parameters, {:.2f} M trained; {} samples, {} a step, {} steps{}", session->model->id(),

@@ -121,12 +121,6 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
     Json loss_options = checked_options(loss_component, loss.options, "loss", config);
     s->loss = std::make_unique<Loss>(loss_component, loss_options, schedule);
     s->loss_options = loss_options.dump();
-    // Teaching a model another prediction is allowed, and a common slip.
-    Json before = schedule.value("prediction_type", Json());
-    Json after = s->loss->about().value("scheduler", Json::object()).value("prediction_type", before);
-    if (!before.is_null() && before != after)
-      s->notices.push_back(fmt::format("the model was trained to predict {} ({}); loss '{}' teaches it to predict {}",
-                                       before.dump(), scheduler->config_path.string(), loss.name, after.dump()));
   }
   return s;
 }
