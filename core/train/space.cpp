@@ -19,11 +19,9 @@ void require_space(const Config& config, const Session& session, const TrainStat
   if (left <= 0) return;
   int64_t planned = every > 0 ? max_steps / every - state.step / every + (max_steps % every != 0) : 1;
   auto there = list_checkpoints(config.output);
-  int64_t reused =
-      keep > 0 ? std::min<int64_t>(static_cast<int64_t>(there.size()), keep) : 0;  // their room becomes free again
+  int64_t reused = std::min<int64_t>(static_cast<int64_t>(there.size()), keep);  // their room becomes free again
   // An old checkpoint is pruned only when the new one is there, so for a moment there is one more than is kept.
-  int64_t while_saving = keep > 0 ? std::min(planned, keep + 1 - reused) : planned;
-  int64_t at_the_end = keep > 0 ? std::min(planned, keep - reused) : planned;
+  int64_t while_saving = std::min(planned, keep + 1 - reused), at_the_end = std::min(planned, keep - reused);
   uint64_t one = saved_bytes(state), final_folder = final_bytes(session, state);
   uint64_t need =
       std::max(static_cast<uint64_t>(while_saving) * one, static_cast<uint64_t>(at_the_end) * one + final_folder);
