@@ -28,9 +28,11 @@ with open(sys.argv[1] + "/prompts.jsonl", "w") as out:
 PY
 
 edit() { # MODEL FOLDER: its answers to the held-out instructions
-  once "$2/00199.png" $t2i generate --model "$1" --task ip2p --prompts "$out/held_out/prompts.jsonl" --steps 20 --guidance 3 --image-guidance 1.5 \
+  once "$2/00199.png" $t2i generate --model "$1" --task ip2p --prompts "$out/held_out/prompts.jsonl" --steps 20 --guidance 2 --image-guidance 1.5 \
     --sampler ddim --size 32x32 --seed 7 --batch 50 --output "$2"
 }
+
+once "$out/ceiling/00199.png" python3 tools/shapes/through_vae.py --data "$out/held_out" --model "$model" --t2i $t2i "$out/ceiling"
 
 say "before training"
 edit "$model" "$out/before"
@@ -45,6 +47,6 @@ say "after training"
 edit "$out/run/final" "$out/after"
 
 say "how many of 200 held-out edits are right"
-python3 tools/shapes/check.py --data "$out/held_out" --before "$out/before" --after "$out/after" --json "$out/check.json"
+python3 tools/shapes/check.py --data "$out/held_out" --before "$out/before" --after "$out/after" --ceiling "$out/ceiling" --json "$out/check.json"
 python3 tools/shapes/contact_sheet.py --data "$out/held_out" --before "$out/before" --after "$out/after" --output "$out/edits.png"
 say "look at $out/edits.png: input, instruction, before training, after, truth"
