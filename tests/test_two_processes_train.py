@@ -172,8 +172,15 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(place, pair):
 
 @pytest.mark.parametrize("what", ["configuration", "data"])
 def test_ranks_that_differ_do_not_train(place, tmp_path, what):
-    extra = settings(train__seed=43) if what == "configuration" else ["--data", triplet_data(tmp_path / "data", count=39)]
-    outputs = finish(start(2, command(place, f"differ-{what}", 2), lambda rank: (extra if rank else [], {})), [76, 76])
+    arguments = command(place, f"differ-{what}", 2)
+    if what == "configuration":
+        other = settings(train__seed=43)
+    else:  # the same path, seen as another folder by rank 1: what a stale copy on one machine looks like
+        other = settings(data__path=triplet_data(tmp_path / "data", count=39))
+        at = arguments.index("--data")
+        arguments[at:at + 2] = settings(data__path=place / "data")
+    outputs = finish(start(2, arguments, lambda rank: (other if rank else [], {})), [76, 76])
     for output in outputs:
+        # A path of its own is a difference of the configuration as well; both are told at once.
         assert f"{what} differs between processes; rank " in output and "rank 0: '" in output and "rank 1: '" in output and "T2I-E5003" in output, output
     assert not list(pathlib.Path(place / f"differ-{what}").glob("checkpoint-*"))

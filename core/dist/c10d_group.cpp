@@ -66,7 +66,8 @@ class C10dGroup final : public Group {
   milliseconds timeout_;
   std::vector<std::string> who_;  // "host h, pid p" by rank
   StorePointer store_;
-  c10::intrusive_ptr<c10d::Backend> gloo_;     // for meetings: its sockets notice a peer's death at once, the store never does
+  c10::intrusive_ptr<c10d::Backend>
+      gloo_;  // for meetings: its sockets notice a peer's death at once, the store never does
   c10::intrusive_ptr<c10d::Backend> backend_;  // for tensors: NCCL on GPUs, else gloo_
 
   std::atomic<int64_t> collectives_{0};  // autograd's threads start some
@@ -80,6 +81,8 @@ class C10dGroup final : public Group {
 
   [[noreturn]] void peer_failed(const std::string& label, const std::string& who, const std::string& why) {
     failed_ = true;
+    // A launcher takes the earliest report for the cause, and the cause is elsewhere: let it be written first.
+    std::this_thread::sleep_for(1s);
     fail({label, "on rank " + std::to_string(rank_) + " of " + std::to_string(world_) + ": " + who, why,
           "look at the output of that process: the first failure is the cause. Raise the timeout only if a step really "
           "is that slow",
