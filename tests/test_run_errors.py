@@ -1,6 +1,5 @@
 """What a person reads when a run cannot begin or cannot go on: the messages of `t2i run` on a small model, whole and byte
-for byte, as tests/errors/run_NAME.txt has them, each command with its exit code. And what is kept: whatever stops a run,
-the last good checkpoint is still there, and the same command goes on from it to the bits of a run that nothing stopped.
+for byte, as tests/errors/run_NAME.txt has them, each command with its exit code. What is kept is in test_run_keeps.py.
 T2I_WRITE_EXPECTED=1 writes the texts anew, to be read before they are kept.
 """
 
@@ -9,11 +8,10 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 
 import pytest
-from tiny import AS_CAPTIONS, T2I, metrics, sd_folder, settings, sha256, triplet_data
+from tiny import AS_CAPTIONS, T2I, sd_folder, settings, triplet_data
 
 EXPECTED = pathlib.Path(__file__).resolve().parent / "errors"
 CASES = {}
@@ -276,6 +274,13 @@ def loss_is_no_number():
 # ---- the disk ----
 
 
+def last_good(name):
+    there = left_behind()
+    assert [n for n in there if n.startswith((".", "final"))] == [], there
+    checkpoints = sorted(n for n in there if n.startswith("checkpoint-"))
+    assert (checkpoints[-1] if checkpoints else None) == name, there
+
+
 def disk(bytes_left, filled_by="", quota=False, folder="out"):
     """Environment of a command whose output folder has so many bytes left: see tools/full_disk.c."""
     more = {**({"T2I_DISK_FILLED_BY": filled_by} if filled_by else {}), **({"T2I_DISK_QUOTA": "1"} if quota else {})}
@@ -427,130 +432,3 @@ def test_message(name, here):
 
 def test_every_expected_text_has_its_case():
     assert {path.stem[4:] for path in EXPECTED.glob("run_*.txt")} == set(CASES)
-
-
-# ---- what is kept ----
-
-
-def state(folder, step):
-    return sha256(pathlib.Path(folder) / f"checkpoint-{step}" / "state.safetensors")
-
-
-def last_good(name):
-    there = left_behind()
-    assert [n for n in there if n.startswith((".", "final"))] == [], there
-    checkpoints = sorted(n for n in there if n.startswith("checkpoint-"))
-    assert (checkpoints[-1] if checkpoints else None) == name, there
-
-
-def final(folder):
-    return sha256(pathlib.Path(folder) / "final" / "unet" / "diffusion_pytorch_model.safetensors")
-
-
-def losses(folder):
-    return [(m["step"], m["loss"], m["grad_norm"]) for m in metrics(folder)]
-
-
-def succeed(command):
-    done = start(command)[1]
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-STOPPED_BY_THE_DISK = {
-    "no room for a checkpoint": lambda: disk(1_000_000, "checkpoint-2"),
-    "full while a checkpoint is written": lambda: disk(5_000_000, "checkpoint-2", quota=True),
-    "full at its manifest": lambda: disk(9_610_000, "checkpoint-2", quota=True),
-    "full at a line of metrics": lambda: disk(100, "checkpoint-3"),
-    "full in final": lambda: disk(1_000_000, "checkpoint-4"),
-    "a limit on files": lambda: {"ULIMIT_F": "4000"},
-}
-
-
-@pytest.mark.parametrize("how", STOPPED_BY_THE_DISK)
-def test_a_full_disk_loses_nothing(how, here):
-    """Broken by: an unfinished file taken for a whole one, a checkpoint pruned before the next one stands, the last step's
-    metrics kept twice."""
-    stopped = start((STOPPED_BY_THE_DISK[how](), run()))[1]
-    assert stopped.returncode == 74 and ("T2I-E4101" in stopped.stderr or "T2I-E4102" in stopped.stderr), stopped.stderr
-    assert not [name for name in left_behind() if name.startswith(".tmp") or name.startswith("final")]
-    succeed(run())
-    assert state("out", STEPS) == state(here / "four", STEPS) and final("out") == final(here / "four")
-    assert losses("out") == losses(here / "four")
-
-
-@pytest.mark.parametrize("damage", [
-    lambda folder: flip(folder / "state.safetensors", 2_000_000), lambda folder: cut(folder / "state.safetensors", 0.9),
-    lambda folder: flip(folder / "manifest.json", 50), lambda folder: cut(folder / "manifest.json", 0.5), lambda folder: (folder / "state.safetensors").unlink(),
-    lambda folder: (folder / "manifest.json").write_text("")], ids=["bit of state", "state cut", "bit of manifest", "manifest cut", "state gone", "manifest empty"])
-def test_a_damaged_checkpoint_is_passed_over(damage, here):
-    succeed(run())
-    damage(pathlib.Path("out/checkpoint-4"))
-    done = succeed(run(train__max_train_steps=6))
-    assert "notice: out/checkpoint-4" in done.stderr and "[T2I-E4112]" in done.stderr and "going on from step 3" in done.stderr
-    assert state("out", 6) == state(here / "six", 6) and final("out") == final(here / "six") and losses("out") == losses(here / "six")
-
-
-def test_skipped_rows_are_the_rows_after_them(here):
-    """Under data.on_error: skip the run is the one whose bad rows are copies of the next good ones, with any number of
-    workers and over an interruption; every bad file is named once."""
-    shutil.copytree("data", "mended")
-    for bad in (2, 5, 6):
-        if bad != 6:
-            cut(f"data/{bad}-in.png", 0.5)
-        else:
-            pathlib.Path(f"data/{bad}-out.png").write_bytes(b"")
-        for name in ("in", "out"):
-            shutil.copy(f"mended/{ {2: 3, 5: 7, 6: 7}[bad]}-{name}.png", f"mended/{bad}-{name}.png")
-    lines = rows()
-    for bad, good in ((2, 3), (5, 7), (6, 7)):
-        lines[bad]["instruction"] = lines[good]["instruction"]
-    pathlib.Path("mended/metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    more = {"train__max_train_steps": 10}
-    succeed(run(data="mended", output="mended-run", **more))
-    for workers in (0, 3):
-        done = succeed(run(output=f"skipping-{workers}", data__on_error="skip", data__num_workers=workers, **more))
-        assert state(f"skipping-{workers}", 10) == state("mended-run", 10) and losses(f"skipping-{workers}") == losses("mended-run")
-        skipped = [line.split(":")[1].strip() for line in done.stderr.splitlines() if line.startswith("skipped: ")]
-        assert sorted(skipped) == ["data/2-in.png", "data/5-in.png", "data/6-out.png"]
-    succeed(run(output="interrupted", data__on_error="skip", train__max_train_steps=3))
-    succeed(run(output="interrupted", data__on_error="skip", **more))
-    assert state("interrupted", 10) == state("mended-run", 10) and losses("interrupted") == losses("mended-run")
-
-
-def test_a_loss_that_is_no_number_changes_nothing(here):
-    """The step is left out or the run stops before it; no NaN reaches a checkpoint; with the cause mended the run goes on
-    from the last checkpoint to the bits of a run that never met it."""
-    import safetensors.torch
-    import torch
-
-    encoder = pathlib.Path("model/text_encoder/model.safetensors")
-    healthy = encoder.read_bytes()
-    poison(5)
-    done = start(run())[1]
-    assert done.returncode == 70 and "[T2I-E4201]" in done.stderr and "metadata.jsonl:6" in done.stderr
-    succeed(run(output="skipping", train__max_nan_skips=1))
-    lines = metrics("skipping")
-    assert [m["step"] for m in lines] == [1, 2, 3, 4] and [m["loss"] is None for m in lines].count(True) == 1
-    for folder in ("out/checkpoint-1", "skipping/checkpoint-4"):
-        tensors_in = safetensors.torch.load_file(f"{folder}/state.safetensors")
-        assert tensors_in and all(torch.isfinite(t.float()).all() for t in tensors_in.values())
-    encoder.write_bytes(healthy)
-    succeed(run())
-    succeed(run(output="never"))
-    assert state("out", STEPS) == state("never", STEPS) and losses("out") == losses("never")
-
-
-def test_an_output_that_cannot_be_made(here):
-    done = start(run(output="/sys/t2i-output"))[1]
-    assert done.returncode == 74
-    assert re.fullmatch(r"/sys/t2i-output: .+ while making the folder\. Nothing that was there before has been changed\. "
-                        r"→ give an output folder that you may write to  \[T2I-E4102\]\n", done.stderr), done.stderr
-
-
-def test_memory_runs_out(here):
-    """CPU memory, limited; the message says what to lower."""
-    command = run(train__train_batch_size=256, data__resolution=64, train__max_train_steps=1)
-    done = subprocess.run(["bash", "-c", 'ulimit -v 1500000; exec "$0" "$@"', T2I, *command], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 70, done.stderr
-    assert "out of memory" in done.stderr and "train.train_batch_size" in done.stderr and "[T2I-E4001]" in done.stderr
