@@ -1,7 +1,8 @@
 // Linear and convolution layers over the core's parameters. On a CPU in float32 they do what ATen's do, faster: the
 // gradient of a weight is added straight into its place in the flat gradient buffer (ATen makes a tensor and adds that:
 // two more passes over memory as large as the model), and a convolution whose weight is larger than its picture, as in
-// the lower half of a UNet, is one matrix product over unfolded patches (oneDNN rewrites the whole weight first).
+// the lower half of a UNet, is one matrix product over unfolded patches (oneDNN rewrites the whole weight first); 3 x 3
+// kernels over larger pictures go by Winograd (winograd.h).
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -14,8 +15,10 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t stride,
                   int64_t padding, int64_t dilation, int64_t groups);
 
-// True when gradients of `weight` may be added to weight.grad() in place: a trained leaf in float32 on the CPU, outside
-// autocast.
-bool adds_in_place(const at::Tensor& x, const at::Tensor& weight);
+// True when gradients of `weight` may be added to weight.grad() in place: a trained leaf in float32 on the CPU.
+bool adds_in_place(const at::Tensor& weight);
+
+// True when a product with x is done in float32.
+bool in_float32(const at::Tensor& x);
 
 }  // namespace t2i

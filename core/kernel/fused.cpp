@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
+#include "core/kernel/rounded.h"
+
 namespace t2i {
 namespace {
 
@@ -20,8 +22,17 @@ at::Tensor geglu(const at::Tensor& x) {
 
 // q [B,L,heads*d], k and v [B,S,heads*d] -> [B,L,heads*d]: softmax(q k^T / sqrt d) v for each head.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads) {
-  auto split = [&](const at::Tensor& t) { return t.view({t.size(0), t.size(1), heads, t.size(2) / heads}).transpose(1, 2); };
-  at::Tensor out = at::scaled_dot_product_attention(split(q), split(k), split(v));
+  auto split = [&](const at::Tensor& t) {
+    return t.view({t.size(0), t.size(1), heads, t.size(2) / heads}).transpose(1, 2);
+  };
+  at::Tensor out;
+  if (auto type = rounded_type(); type && q.is_cpu()) {
+    WithoutAutocast as_it_is;
+    auto in = [&](const at::Tensor& t) { return split(rounded(t, *type)); };
+    out = at::scaled_dot_product_attention(in(q), in(k), in(v)).to(*type);
+  } else {
+    out = at::scaled_dot_product_attention(split(q), split(k), split(v));
+  }
   return out.transpose(1, 2).reshape({q.size(0), q.size(1), q.size(2)});
 }
 

@@ -1,0 +1,32 @@
+#include "core/kernel/rounded.h"
+
+#include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/cpu/Utils.h>
+
+namespace t2i {
+
+static bool multiplies_in(at::ScalarType type) {
+  auto has = [cpu = at::cpu::get_cpu_capabilities()](const char* name) {
+    auto found = cpu.find(name);
+    return found != cpu.end() && found->second.isBool() && found->second.toBool();
+  };
+  if (!has("sse2")) return true;  // another architecture: left to torch
+  return type == at::kHalf ? has("avx512_fp16") || has("amx_fp16") : has("avx512_bf16") || has("amx_bf16");
+}
+
+static bool on_every_processor = false;
+RoundOnEveryProcessor::RoundOnEveryProcessor() { on_every_processor = true; }
+RoundOnEveryProcessor::~RoundOnEveryProcessor() { on_every_processor = false; }
+
+std::optional<at::ScalarType> rounded_type() {
+  static const bool bfloat16 = multiplies_in(at::kBFloat16), half = multiplies_in(at::kHalf);
+  if (!at::autocast::is_autocast_enabled(at::kCPU)) return std::nullopt;
+  at::ScalarType type = at::autocast::get_autocast_dtype(at::kCPU);
+  bool is_well = (type == at::kHalf ? half : bfloat16) && !on_every_processor;
+  return is_well ? std::nullopt : std::optional(type);
+}
+
+at::Tensor rounded(const at::Tensor& x, at::ScalarType type) { return x.to(type).to(at::kFloat); }
+
+}  // namespace t2i
