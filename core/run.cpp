@@ -107,8 +107,7 @@ int run_command(const RunOptions& options) {
 
   // The weights: the denoiser is trained, encoders and VAE are frozen.
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
-  load_role(*session, config, "text_encoder", at::kFloat);
-  load_role(*session, config, "vae", at::kFloat);
+  for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
   TrainState state;
   state.weights = &load_part(*session, config, session->model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
                              [&](const std::string& name) { return matches_any(name, config.train.parameters); });
@@ -130,6 +129,8 @@ int run_command(const RunOptions& options) {
                            session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
                            static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
+
+  if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
 
   // Train.
   Encoder encoder(*session->model, *session->task, session->device);

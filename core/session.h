@@ -47,4 +47,11 @@ ParamStore& load_part(Session& session, const Config& config, const std::string&
 // All parts of a role.
 void load_role(Session& session, const Config& config, const std::string& role, at::ScalarType dtype);
 
+// The same for a role that is not trained: held as model.dtype says, where the model allows it, else in float32.
+void load_frozen_role(Session& session, const Config& config, const std::string& role);
+
+// "held in bfloat16: text_encoder (246.1 MB), vae (167.3 MB)", on a CPU with a warning of its time; empty where all
+// that is frozen is float32.
+std::string lower_precision_text(const Session& session, const std::vector<std::string>& roles);
+
 }  // namespace t2i

@@ -67,10 +67,11 @@ def pixels(path, flip):
     return (picture[:, ::-1] if flip else picture).transpose(2, 0, 1) / 127.5 - 1
 
 
-def losses(root, task, loss, plan):
+def losses(root, task, loss, plan, vae_dtype="float32", text_dtype="float32"):
     """Loss and gradient norm of each step; `plan` holds the constants of make_losses.py."""
     import torch
     from diffusers import DDPMScheduler, StableDiffusionPipeline
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
     from diffusers.optimization import get_scheduler
     from diffusers.training_utils import compute_snr
 
@@ -84,6 +85,8 @@ def losses(root, task, loss, plan):
             unet.conv_in.weight.zero_()
             unet.conv_in.weight[:, :4] = first.weight
             unet.conv_in.bias.copy_(first.bias)
+    vae.to(getattr(torch, vae_dtype))
+    pipe.text_encoder.to(getattr(torch, text_dtype))
     unet.train()
     optimizer = torch.optim.AdamW(unet.parameters(), lr=plan.LEARNING_RATE, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
     rates = get_scheduler("cosine", optimizer, num_warmup_steps=plan.WARMUP, num_training_steps=plan.STEPS)
@@ -91,7 +94,7 @@ def losses(root, task, loss, plan):
     @torch.no_grad()
     def prompt_embeds(text):
         tokens = pipe.tokenizer(text, padding="max_length", truncation=True, max_length=pipe.tokenizer.model_max_length, return_tensors="pt")
-        return pipe.text_encoder(tokens.input_ids)[0]
+        return pipe.text_encoder(tokens.input_ids)[0].float()
 
     @torch.no_grad()
     def sample(key):
@@ -100,7 +103,8 @@ def losses(root, task, loss, plan):
         row = rows[shuffled(at % len(rows), len(rows), plan.SEED, at // len(rows))]
         flip = uniform(key, "flip")[0] < 0.5
         def posterior(column):
-            return vae.encode(torch.from_numpy(pixels(root / "data" / row[column], flip).copy())[None]).latent_dist
+            picture = torch.from_numpy(pixels(root / "data" / row[column], flip).copy())[None]
+            return DiagonalGaussianDistribution(vae.encode(picture.to(vae.dtype)).latent_dist.parameters.float())
         target = posterior("output_image")
         latents = (target.mean + target.std * torch.from_numpy(normal(key, "posterior", target.mean.shape[1:]))) * vae.config.scaling_factor
         text, source = row["instruction"], None

@@ -28,7 +28,7 @@ struct ModelConfig {
   std::string vae;             // another folder for this part; empty: the model's own
   std::string text_encoder;    // likewise
   std::string variant;         // "fp16" reads *.fp16.safetensors
-  std::string dtype = "auto";  // of the frozen parts: auto (as the mixed precision), float32, bfloat16, float16
+  std::string dtype = "auto";  // of frozen parts: auto (on a GPU as mixed_precision), float32, bfloat16, float16
   std::string quantization = "none";
 };
 

@@ -110,7 +110,9 @@ std::vector<Knob> model_knobs() {
       model("text_encoder", &M::text_encoder, "Take the text encoder from this folder instead.").or_null(),
       model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")
           .or_null(),
-      model("dtype", &M::dtype, "How the parts that are not trained are held; auto follows train.mixed_precision.")
+      model("dtype", &M::dtype,
+            "How the parts that are not trained are held; auto is train.mixed_precision's type on a GPU, float32 on a "
+            "CPU.")
           .one_of({"auto", "float32", "bfloat16", "float16"}),
       model("quantization", &M::quantization, "How the frozen weights are packed.").one_of({"none"}),
   };

@@ -30,7 +30,7 @@ Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs) {
     if (branches > 1)  // guidance asks what the picture would be without the prompt
       for (const auto& [name, t] : text(job.negative)) rows["negative_" + name].push_back(t);
     if (job.source.defined()) {
-      at::Tensor mode = model_.encode_image(job.source.to(device_)).at("mean");
+      at::Tensor mode = model_.encode_image(job.source.to(device_)).at("mean").to(at::kFloat);
       rows["image_latents"].push_back(model_.source_latents(mode).to(dtype_));
     }
   }

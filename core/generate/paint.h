@@ -29,7 +29,7 @@ struct Painted {
 class Painter {
  public:
   // All of the model's parts must be loaded; `task` was created with the guidance wanted. Both must outlive this.
-  // The denoiser and the text encoders are of `dtype`, the VAE of float32. `compute`: lower precision for a denoiser in
+  // The denoiser is of `dtype`; the text encoders and the VAE of any. `compute`: lower precision for a denoiser in
   // float32, as training uses it; float32 for none.
   Painter(Model& model, Task& task, at::Device device, at::ScalarType dtype, at::ScalarType compute = at::kFloat)
       : model_(model), task_(task), device_(device), dtype_(dtype), compute_(compute) {}

@@ -75,7 +75,9 @@ ParamStore& Model::build(const std::string& part) {
   return *slot;
 }
 
-ParamStore& Model::store(const std::string& part) {
+ParamStore& Model::store(const std::string& part) { return const_cast<ParamStore&>(std::as_const(*this).store(part)); }
+
+const ParamStore& Model::store(const std::string& part) const {
   auto it = stores_.find(part);
   if (it == stores_.end()) fail({who("store"), "part '" + part + "' is not loaded", "", "", "E2032", Exit::failed});
   return *it->second;
@@ -102,14 +104,22 @@ Tensors Model::encode_text(const Tensors& tokens) {
   return call_named(api().encode_text, self_, tokens, who("encode_text"));
 }
 
+// A part in half precision takes its input in half precision; whoever asked need not know.
+at::Tensor Model::as_held(const std::string& role, const at::Tensor& x) const {
+  for (const std::string& part : parts(role))
+    if (auto it = stores_.find(part); it != stores_.end() && it->second->frozen.defined())
+      return x.to(it->second->frozen.scalar_type());
+  return x;
+}
+
 Tensors Model::encode_image(const at::Tensor& pixels) {
   need(api().encode_image, who("encode_image"));
-  return call_named(api().encode_image, self_, {{"pixels", pixels}}, who("encode_image"));
+  return call_named(api().encode_image, self_, {{"pixels", as_held("vae", pixels)}}, who("encode_image"));
 }
 
 at::Tensor Model::decode_image(const at::Tensor& latents) {
   need(api().decode_image, who("decode_image"));
-  return call_named(api().decode_image, self_, {{"latents", latents}}, who("decode_image"))["pixels"];
+  return call_named(api().decode_image, self_, {{"latents", as_held("vae", latents)}}, who("decode_image"))["pixels"];
 }
 
 at::Tensor Model::scale_latents(const at::Tensor& sample) {

@@ -38,18 +38,20 @@ class Model {
   // Declares a part's parameters: the store is there, its tensors are not yet allocated.
   ParamStore& build(const std::string& part);
   ParamStore& store(const std::string& part);
+  const ParamStore& store(const std::string& part) const;
   bool has(const std::string& part) const { return stores_.contains(part); }
 
   Tensors forward(const Tensors& in);                                  // latents, timesteps, ... -> prediction
   Tensors tokenize(const std::vector<std::string>& texts);             // -> tokens, ...
   Tensors encode_text(const Tensors& tokens);                          // -> prompt_embeds, pooled
-  Tensors encode_image(const at::Tensor& pixels);                      // -> mean, logvar
-  at::Tensor decode_image(const at::Tensor& latents);                  // -> pixels
+  Tensors encode_image(const at::Tensor& pixels);      // -> mean, logvar, in the type that the VAE is held in
+  at::Tensor decode_image(const at::Tensor& latents);  // -> pixels, likewise
   at::Tensor scale_latents(const at::Tensor& sample);                  // a VAE sample -> latents
   at::Tensor source_latents(const at::Tensor& mode);                   // the mode -> image_latents, scaled or not as the model says
 
  private:
   void create();
+  at::Tensor as_held(const std::string& role, const at::Tensor& x) const;
   const t2i_model& api() const { return *static_cast<const t2i_model*>(component_.impl); }
   std::string who(const char* function) const { return "model '" + component_.id + "' " + function; }
 

@@ -45,6 +45,14 @@ at::ScalarType dtype_from(const std::string& name, const std::string& key) {
   fail({key, "'" + name + "' is not an element type", "", "use float32, bfloat16 or float16", "E1003", Exit::config});
 }
 
+std::string dtype_name(at::ScalarType type) {
+  return type == at::kFloat      ? "float32"
+         : type == at::kBFloat16 ? "bfloat16"
+         : type == at::kHalf     ? "float16"
+         : type == at::kDouble   ? "float64"
+                                 : c10::toString(type);
+}
+
 int default_threads(int local_world) {
   cpu_set_t set;
   int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;

@@ -13,6 +13,7 @@ at::Device choose_device(const std::string& wanted, int local_rank = 0);
 
 // "float32", "bfloat16", "float16" and their short forms; Failure E1003 names the key.
 at::ScalarType dtype_from(const std::string& name, const std::string& key);
+std::string dtype_name(at::ScalarType type);  // the long form
 
 // Threads of the CPU's arithmetic for one of `local_world` processes of a machine: its share of the cores.
 int default_threads(int local_world);

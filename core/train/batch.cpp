@@ -49,6 +49,8 @@ Tensors Encoder::encode_text(const std::string& text) {
     Tensors tokens = model_.tokenize({text});
     for (auto& [name, t] : tokens) t = t.to(device_);
     Tensors made = model_.encode_text(tokens);
+    for (auto& [name, t] : made)
+      if (t.is_floating_point()) t = t.to(at::kFloat);
     if (memory_->bytes > Memory::limit_bytes) return made;
     for (auto& [name, t] : made) memory_->bytes += static_cast<int64_t>(t.nbytes());
     it = memory_->texts.emplace(text, std::move(made)).first;

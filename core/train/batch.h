@@ -15,7 +15,8 @@ namespace t2i {
 
 class Encoder {
  public:
-  // `dtype`: what the encoders compute in. Both must outlive the Encoder; their text encoders and VAE must be loaded.
+  // Both must outlive the Encoder; the model's text encoders and VAE must be loaded. Whatever precision they are held
+  // in, what they make is handed on in float32.
   Encoder(Model& model, const Task& task, at::Device device);
   ~Encoder();
 

@@ -93,6 +93,7 @@ std::string Sd15::description(const Json& config) const {
   about["parts"]["vae"] = {
       {"role", "vae"},
       {"aliases", {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
+  if (vae_config_ && vae_config_->needs_range) about["parts"]["vae"]["dtypes"] = {"float32", "bfloat16"};
   about["parts"]["text_encoder"] = {{"role", "text_encoder"},
                                     {"optional_prefix", "text_model."},
                                     {"ignored", Json::array({"text_model.embeddings.position_ids"})}};

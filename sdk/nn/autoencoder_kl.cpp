@@ -46,7 +46,8 @@ AutoencoderConfig read_autoencoder_config(const Json& json, const std::string& f
   c.mid_attention = r.flag("mid_block_add_attention", true);
   r.only("latents_mean", nullptr, {nullptr});
   r.only("latents_std", nullptr, {nullptr});
-  r.harmless({"sample_size", "force_upcast"});
+  c.needs_range = r.flag("force_upcast", false);
+  r.harmless({"sample_size"});
   r.done();
   return c;
 }

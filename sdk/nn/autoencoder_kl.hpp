@@ -16,6 +16,7 @@ struct AutoencoderConfig {
   int64_t groups = 32;
   bool quant_conv = true, post_quant_conv = true, mid_attention = true;
   double scaling_factor = 0.18215, shift_factor = 0;
+  bool needs_range = false;  // "force_upcast": its activations exceed what float16 can hold
 
   // Pixels along one side of a latent.
   int64_t downscale() const { return int64_t{1} << (channels.size() - 1); }
