@@ -78,6 +78,7 @@ Tensors step(Probe& p) {
   at::AutoGradMode with_grad(p.options.grads);
   Tensors out = denoising_loss(p.model(), *p.session->loss, p.in, at::kFloat);
   if (p.options.grads) {
+    denoiser.trained_grad.zero_();
     torch::autograd::backward({out.at("loss")}, {});
     for (const Parameter& parameter : denoiser.parameters) out["grad." + parameter.name] = parameter.value.grad();
   }

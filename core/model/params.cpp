@@ -32,14 +32,17 @@ void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::fu
     total += (elements(p.shape) + alignment - 1) / alignment * alignment;
   }
   auto options = at::TensorOptions().dtype(dtype).device(device);
-  if (totals[0]) frozen = at::zeros({totals[0]}, options);
-  if (totals[1]) trained = at::zeros({totals[1]}, options), trained_grad = at::zeros({totals[1]}, options);
+  // Every weight is written by who loads it; to zero gigabytes first would take a third of that time once more.
+  if (totals[0]) frozen = at::empty({totals[0]}, options);
+  if (totals[1]) trained = at::empty({totals[1]}, options), trained_grad = at::empty({totals[1]}, options);
   for (Parameter& p : parameters) {
     const at::Tensor& flat = p.trainable ? trained : frozen;
-    p.value = flat.narrow(0, p.offset, elements(p.shape)).view(p.shape).detach();
+    const int64_t n = elements(p.shape), room = (n + alignment - 1) / alignment * alignment;
+    if (room > n) flat.narrow(0, p.offset + n, room - n).zero_();  // what lies between is part of norms and of files
+    p.value = flat.narrow(0, p.offset, n).view(p.shape).detach();
     if (!p.trainable) continue;
     p.value.requires_grad_(true);
-    p.value.mutable_grad() = trained_grad.narrow(0, p.offset, elements(p.shape)).view(p.shape);
+    p.value.mutable_grad() = trained_grad.narrow(0, p.offset, n).view(p.shape);
   }
 }
 

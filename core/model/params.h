@@ -34,7 +34,8 @@ class ParamStore {
   // [build] A new slot. Declaring a name twice is the plugin's error (throws c10::Error).
   uint32_t declare(std::string name, std::vector<int64_t> shape, std::string init);
 
-  // Flat buffers and views. `is_trained` is asked by name; gradients are allocated for what it accepts.
+  // Flat buffers and views, not yet filled: weights are loaded or initialised, gradients zeroed before a backward pass.
+  // `is_trained` is asked by name; gradients are allocated for what it accepts.
   void allocate(at::ScalarType dtype, at::Device device, const std::function<bool(const std::string&)>& is_trained);
 
   // Fills every parameter by its init, as a pure function of (seed, name).
