@@ -12,13 +12,16 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Measured on AVX2, two cores, batch 1 (bench/step), against oneDNN: 3 x 3 by Winograd with 320 channels at 64 x 64 2.2
-// times as fast forward, 2.4 for the input's gradient and 2.6 for the weight's; with 640 at 32 x 32 1.7, 1.6, 2.2; with
-// 1280 at 16 x 16 1.3, 1.0, 1.6. With 1280 at 8 x 8 a product over unfolded patches is fastest: the weight is read
-// once. Small weights stay with oneDNN.
+// Measured on AVX2, two cores (bench/step), against oneDNN: 3 x 3 by Winograd, batch 1, with 320 channels at 64 x
+// 64 2.2 times as fast forward, 2.3 for the input's gradient and 2.6 for the weight's; with 640 at 32 x
+// 32 1.7, 1.6, 2.2; with 1280 at 16 x 16 1.4, 1.1, 1.6; batch 32 with 64 channels at 8 x 8 1.5, 1.7, 1.7. With 1280 at
+// 8 x 8, batch 1, a product over unfolded patches is fastest: the weight is read once. Other convolutions with small
+// weights stay with oneDNN.
 constexpr int64_t large_weight = 500'000;  // elements
 constexpr int64_t few_positions = 512;     // output positions of the whole batch
 constexpr int64_t enough_tiles = 64;       // of Winograd's: below, transformed weights cost more than is saved
+constexpr int64_t few_tiles = 32;          // enough where the weight is not large
+constexpr int64_t least_channels = 16;
 constexpr int64_t most_columns = 8 << 20;  // floats of unfolded patches at a time
 
 // How a convolution is done: by Winograd with tiles of 2 or 4, as a product over patches, or by oneDNN where there are
@@ -29,12 +32,16 @@ PatchShape patch_shape(const at::Tensor& x, const at::Tensor& weight, int64_t st
   return {x.size(1), x.size(2), x.size(3), weight.size(2), weight.size(3), stride, padding};
 }
 
-Way way_of(const PatchShape& s, int64_t batch) {
+Way way_of(const PatchShape& s, int64_t batch, const at::Tensor& weight) {
   auto tiles = [&](int64_t m) { return batch * ((s.height + m - 1) / m) * ((s.width + m - 1) / m); };
-  if (s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1) {
-    if (tiles(4) >= enough_tiles) return Way::winograd4;
-    if (tiles(2) >= enough_tiles) return Way::winograd2;
+  const bool large = weight.numel() >= large_weight;
+  const bool fits = s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1 &&
+                    std::min(weight.size(0), weight.size(1)) >= least_channels;
+  if (fits && winograd_runs_here()) {
+    if (tiles(4) >= (large ? enough_tiles : few_tiles)) return Way::winograd4;
+    if (large && tiles(2) >= enough_tiles) return Way::winograd2;
   }
+  if (!large) return Way::direct;
   return batch * s.out_h() * s.out_w() <= few_positions ? Way::product : Way::direct;
 }
 
@@ -100,7 +107,7 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
     at::Tensor x = kept.to(at::kFloat), weight = as(type, weight_in);
     std::optional<at::Tensor> bias = bias_in ? std::optional(as(type, *bias_in)) : std::nullopt;
     PatchShape s = patch_shape(x, weight, stride, padding);
-    Way way = way_of(s, x.size(0));
+    Way way = way_of(s, x.size(0), weight);
     if (way == Way::product) return product_forward(s, x, weight.view({weight.size(0), -1}), bias).to(type);
     if (way == Way::direct) return at::conv2d(x, weight, bias, stride, padding).to(type);
     return winograd_forward(static_cast<int64_t>(way), x, weight, bias).to(type);
@@ -116,7 +123,7 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
                place = saved[1].grad();
     at::Tensor g = grads[0].to(at::kFloat).contiguous(), grad_x, grad_bias;
     PatchShape s = patch_shape(x, weight, stride, padding);
-    Way way = way_of(s, x.size(0));
+    Way way = way_of(s, x.size(0), weight);
     if (way == Way::winograd2 || way == Way::winograd4) {
       grad_x = winograd_backward(static_cast<int64_t>(way), g, x, weight, place, wants_grad_x);
     } else {
@@ -137,7 +144,11 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
 
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t stride,
                   int64_t padding, int64_t dilation, int64_t groups) {
-  bool ours = dilation == 1 && groups == 1 && weight.numel() >= large_weight && adds_in_place(weight);
+  bool ours = dilation == 1 && groups == 1 && adds_in_place(weight);
+  if (ours && weight.numel() < large_weight) {  // ATen's own where nothing but the weight's gradient would be ours
+    Way way = way_of(patch_shape(x, weight, stride, padding), x.size(0), weight);
+    ours = way == Way::winograd4;
+  }
   if (auto type = rounded_type(); type && weight.is_cpu()) {
     WithoutAutocast as_it_is;
     if (ours) return Conv2d::apply(x, weight, bias, stride, padding, *type);

@@ -62,19 +62,20 @@ TEST(dense, conv2d_is_atens) {
     int64_t batch, in, out, side, kernel, stride, padding;
   };
   // few positions, many, unfolded in pieces, strides, 1 x 1, odd sizes, more padding than a picture has; tiles of 2, of
-  // 2 at odd sizes, of 4, of 4 at odd sizes, a batch in parts
+  // 2 at odd sizes, of 4, of 4 at odd sizes, a batch in parts, small pictures in lanes
   for (Case c : {Case{1, 256, 256, 8, 3, 1, 1}, Case{3, 256, 260, 7, 3, 1, 1}, Case{1, 256, 256, 9, 3, 2, 1},
                  Case{2, 256, 256, 64, 3, 1, 1}, Case{1, 256, 256, 33, 3, 2, 1}, Case{2, 800, 640, 6, 1, 1, 0},
                  Case{1, 800, 640, 40, 1, 1, 0}, Case{1, 256, 256, 1, 3, 1, 1}, Case{1, 256, 256, 8, 3, 2, 0},
                  Case{1, 256, 264, 16, 3, 1, 1}, Case{5, 256, 256, 7, 3, 1, 1}, Case{1, 264, 256, 32, 3, 1, 1},
-                 Case{1, 256, 256, 33, 3, 1, 1}, Case{13, 256, 256, 64, 3, 1, 1}}) {
+                 Case{1, 256, 256, 33, 3, 1, 1}, Case{13, 256, 256, 64, 3, 1, 1}, Case{32, 48, 64, 8, 3, 1, 1},
+                 Case{9, 40, 24, 5, 3, 1, 1}, Case{40, 24, 40, 15, 3, 1, 1}}) {
     std::string what = "conv " + std::to_string(c.batch) + " " + std::to_string(c.in) + " " + std::to_string(c.side) +
                        " " + std::to_string(c.kernel) + " " + std::to_string(c.stride);
     compare(
         leaf({c.batch, c.in, c.side, c.side}), leaf({c.out, c.in, c.kernel, c.kernel}), leaf({c.out}),
         [&](auto& x, auto& w, auto& b) { return t2i::conv2d(x, w, b, c.stride, c.padding, 1, 1); },
         [&](auto& x, auto& w, auto& b) { return at::conv2d(x, w, b, c.stride, c.padding); }, what,
-        c.side > 16 ? 3e-5 : 1e-5);
+        c.side > 16 || c.batch > 8 ? 3e-5 : 1e-5);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/cpu/Utils.h>
 
 #include <algorithm>
 
@@ -15,11 +16,14 @@ using namespace winograd;
 constexpr int64_t most_tile_floats = 24 << 20;  // of one buffer of tiles; a larger batch goes through in several parts
 constexpr int64_t cached_floats = 2 << 20;      // of the transformed kernels that are in use at a time
 
+constexpr int64_t most_short = 16;  // rows shorter than this do not fill vectors: pictures go in lanes
+constexpr int64_t enough_lanes = 8;
+
+// `groups` times `plane.lanes` pictures: [B,C,H,W], or [C,H,W,B] in lanes.
 struct Shape {
-  int64_t batch, in, out;
+  int64_t groups, in, out;
   Plane plane;
-  int64_t tiles() const { return batch * plane.tiles(); }
-  int64_t pixels() const { return plane.height * plane.width; }
+  int64_t tiles() const { return groups * plane.tiles(); }
   int64_t positions() const { return (plane.m + 2) * (plane.m + 2); }
 };
 
@@ -34,14 +38,14 @@ at::Tensor tiles_apart(const Shape& s, int64_t rows, int64_t columns, const at::
       .as_strided({s.positions(), rows, columns}, {step, columns, 1});
 }
 
-// [B,C,H,W] -> [n^2,C,B*tiles] by `map`, which is one of the two that go to tiles.
+// Pictures -> [n^2,C,tiles] by `map`, which is one of the two that go to tiles.
 template <class Map>
 at::Tensor planes_to_tiles(const Shape& s, const float* planes, int64_t channels, const at::Tensor& like, Map map) {
   at::Tensor tiles = tiles_apart(s, channels, s.tiles(), like);
   float* to = tiles.mutable_data_ptr<float>();
-  at::parallel_for(0, s.batch * channels, 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, s.groups * channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k)
-      map(s.plane, planes + k * s.pixels(), to + (k % channels) * s.tiles() + k / channels * s.plane.tiles(),
+      map(s.plane, planes + k * s.plane.pixels(), to + (k % channels) * s.tiles() + k / channels * s.plane.tiles(),
           tiles.stride(0));
   });
   return tiles;
@@ -63,11 +67,11 @@ void forward_part(const Shape& s, const float* x, const at::Tensor& weight, cons
                        u.stride(0));
     });
     at::bmm_out(m, u, v);
-    at::parallel_for(0, n * s.batch, 1, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, n * s.groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
-        const int64_t row = k / s.batch, b = k % s.batch;
+        const int64_t row = k / s.groups, b = k % s.groups;
         tiles_to_output(s.plane, m_data + row * s.tiles() + b * s.plane.tiles(), n * s.tiles(),
-                        bias ? bias[o + row] : 0.0f, y + (b * s.out + o + row) * s.pixels());
+                        bias ? bias[o + row] : 0.0f, y + (b * s.out + o + row) * s.plane.pixels());
       }
     });
   }
@@ -105,37 +109,78 @@ void input_gradient(const Shape& s, const at::Tensor& m, const at::Tensor& weigh
         kernels_to_tiles(s.plane.m, kernels + (o * s.in + c) * 9, n, u_data + o * block, u.stride(0));
     });
     at::bmm_out(v, u.transpose(1, 2), m);
-    at::parallel_for(0, n * s.batch, 1, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, n * s.groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
-        const int64_t row = k / s.batch, b = k % s.batch;
+        const int64_t row = k / s.groups, b = k % s.groups;
         tiles_to_input(s.plane, v_data + row * s.tiles() + b * s.plane.tiles(), n * s.tiles(),
-                       grad_x + (b * s.in + c + row) * s.pixels());
+                       grad_x + (b * s.in + c + row) * s.plane.pixels());
       }
     });
   }
 }
 
-// Calls body(part of the batch, its first sample) so that no buffer of tiles grows beyond its measure.
+// Calls body(shape, first sample, samples) for parts of the batch, so that no buffer of tiles grows beyond its measure.
 template <class Body>
 void in_parts(int64_t m, const at::Tensor& x, const at::Tensor& weight, Body body) {
-  Shape s{x.size(0), x.size(1), weight.size(0), {x.size(2), x.size(3), m}};
+  Shape s{1, x.size(1), weight.size(0), {x.size(2), x.size(3), m}};
   const int64_t a_sample = s.positions() * std::max(s.in, s.out) * s.plane.tiles();
-  const int64_t samples = std::clamp<int64_t>(most_tile_floats / a_sample, 1, s.batch);
-  for (int64_t b = 0; b < x.size(0); b += samples) {
-    s.batch = std::min(samples, x.size(0) - b);
-    body(s, b);
+  const int64_t most = std::clamp<int64_t>(most_tile_floats / a_sample, 1, x.size(0));
+  for (int64_t first = 0; first < x.size(0); first += most) {
+    const int64_t samples = std::min(most, x.size(0) - first);
+    const bool in_lanes = s.plane.width < most_short && samples >= enough_lanes;
+    s.groups = in_lanes ? 1 : samples, s.plane.lanes = in_lanes ? samples : 1;
+    body(s, first, samples);
   }
+}
+
+// Some samples of a batch as `s` wants them, and back.
+at::Tensor samples_of(const Shape& s, const at::Tensor& x, int64_t first, int64_t samples) {
+  at::Tensor part = x.narrow(0, first, samples);
+  if (s.plane.lanes == 1) return part;
+  const int64_t pixels = part.numel() / samples;
+  at::Tensor out = at::empty({pixels, samples}, x.options());
+  at::parallel_for(0, pixels, 1024, [&](int64_t begin, int64_t end) {
+    into_lanes(part.const_data_ptr<float>(), samples, pixels, begin, end, out.mutable_data_ptr<float>());
+  });
+  return out;
+}
+at::Tensor room_for(const Shape& s, const at::Tensor& y, int64_t first, int64_t samples) {
+  at::Tensor part = y.narrow(0, first, samples);
+  return s.plane.lanes > 1 ? at::empty({part.numel() / samples, samples}, y.options()) : part;
+}
+void put_back(const Shape& s, const at::Tensor& room, const at::Tensor& y, int64_t first, int64_t samples) {
+  if (s.plane.lanes == 1) return;
+  at::Tensor part = y.narrow(0, first, samples);
+  at::parallel_for(0, room.size(0), 1024, [&](int64_t begin, int64_t end) {
+    out_of_lanes(room.const_data_ptr<float>(), samples, room.size(0), begin, end, part.mutable_data_ptr<float>());
+  });
 }
 
 }  // namespace
 
+float* winograd::thread_scratch(int64_t floats) {
+  thread_local std::vector<float> room;
+  room.resize(std::max(room.size(), static_cast<size_t>(floats)));
+  return room.data();
+}
+
+bool winograd_runs_here() {
+  static const bool yes = [] {
+    auto cpu = at::cpu::get_cpu_capabilities();
+    auto has = [&](const char* name) { return cpu.contains(name) && cpu.at(name).isBool() && cpu.at(name).toBool(); };
+    return !has("sse2") || (has("avx2") && has("fma3") && has("bmi2"));  // without SSE2: another architecture
+  }();
+  return yes;
+}
+
 at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias) {
   at::Tensor y = at::empty({x.size(0), weight.size(0), x.size(2), x.size(3)}, x.options());
-  in_parts(m, x, weight, [&](const Shape& s, int64_t first) {
-    forward_part(s, x.const_data_ptr<float>() + first * s.in * s.pixels(), weight,
-                 bias ? bias->const_data_ptr<float>() : nullptr,
-                 y.mutable_data_ptr<float>() + first * s.out * s.pixels());
+  in_parts(m, x, weight, [&](const Shape& s, int64_t first, int64_t samples) {
+    at::Tensor from = samples_of(s, x, first, samples), to = room_for(s, y, first, samples);
+    forward_part(s, from.const_data_ptr<float>(), weight, bias ? bias->const_data_ptr<float>() : nullptr,
+                 to.mutable_data_ptr<float>());
+    put_back(s, to, y, first, samples);
   });
   return y;
 }
@@ -143,11 +188,15 @@ at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& we
 at::Tensor winograd_backward(int64_t m, const at::Tensor& g, const at::Tensor& x, const at::Tensor& weight,
                              at::Tensor grad_weight, bool wants_grad_x) {
   at::Tensor grad_x = wants_grad_x ? at::empty(x.sizes(), x.options()) : at::Tensor();
-  in_parts(m, x, weight, [&](const Shape& s, int64_t first) {
-    at::Tensor g_tiles =
-        planes_to_tiles(s, g.const_data_ptr<float>() + first * s.out * s.pixels(), s.out, g, output_to_tiles);
-    if (wants_grad_x) input_gradient(s, g_tiles, weight, grad_x.mutable_data_ptr<float>() + first * s.in * s.pixels());
-    at::Tensor v = planes_to_tiles(s, x.const_data_ptr<float>() + first * s.in * s.pixels(), s.in, x, input_to_tiles);
+  in_parts(m, x, weight, [&](const Shape& s, int64_t first, int64_t samples) {
+    at::Tensor g_part = samples_of(s, g, first, samples), x_part = samples_of(s, x, first, samples);
+    at::Tensor g_tiles = planes_to_tiles(s, g_part.const_data_ptr<float>(), s.out, g, output_to_tiles);
+    if (wants_grad_x) {
+      at::Tensor to = room_for(s, grad_x, first, samples);
+      input_gradient(s, g_tiles, weight, to.mutable_data_ptr<float>());
+      put_back(s, to, grad_x, first, samples);
+    }
+    at::Tensor v = planes_to_tiles(s, x_part.const_data_ptr<float>(), s.in, x, input_to_tiles);
     add_weight_gradient(s, g_tiles, v, grad_weight.mutable_data_ptr<float>());
   });
   return grad_x;

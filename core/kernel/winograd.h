@@ -8,6 +8,9 @@
 
 namespace t2i {
 
+// False on x86-64 without AVX2.
+bool winograd_runs_here();
+
 // x [B,C,H,W], weight [O,C,3,3], bias [O] or undefined -> [B,O,H,W]. All contiguous. m is 2 or 4.
 at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias);

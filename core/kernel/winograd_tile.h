@@ -12,11 +12,14 @@ namespace t2i::winograd {
 constexpr int64_t line = 16;
 
 struct Plane {
-  int64_t height, width, m;
+  int64_t height, width, m, lanes = 1;
   int64_t tiles_h() const { return (height + m - 1) / m; }
   int64_t tiles_w() const { return (width + m - 1) / m; }
-  int64_t tiles() const { return tiles_h() * tiles_w(); }
+  int64_t tiles() const { return tiles_h() * tiles_w() * lanes; }
+  int64_t pixels() const { return height * width * lanes; }
 };
+
+// On x86-64 the functions here are compiled for processors with AVX2: ask winograd_runs_here() before calling them.
 
 void input_to_tiles(Plane p, const float* x, float* tiles, int64_t step);  // B^T d B
 void tiles_to_input(Plane p, const float* tiles, int64_t step, float* x);  // its transpose; x is overwritten
@@ -26,5 +29,12 @@ void output_to_tiles(Plane p, const float* y, float* tiles, int64_t step);      
 // `count` kernels of nine floats, one after another <-> (m+2)^2 rows of `count` floats, `step` apart.
 void kernels_to_tiles(int64_t m, const float* kernels, int64_t count, float* tiles, int64_t step);      // G g G^T
 void add_tiles_to_kernels(int64_t m, const float* tiles, int64_t step, int64_t count, float* kernels);  // += G^T u G
+
+// Pictures [lanes, pixels] -> [pixels, lanes], for pixels begin..end-1, and back.
+void into_lanes(const float* pictures, int64_t lanes, int64_t pixels, int64_t begin, int64_t end, float* out);
+void out_of_lanes(const float* in, int64_t lanes, int64_t pixels, int64_t begin, int64_t end, float* pictures);
+
+// At least so many floats of this thread's own, not initialised; the same memory at every call.
+float* thread_scratch(int64_t floats);
 
 }  // namespace t2i::winograd
