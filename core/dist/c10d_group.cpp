@@ -11,6 +11,8 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <c10/util/Logging.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +22,7 @@
 
 #include "core/dist/group.h"
 #include "core/dist/nccl.h"
+#include "core/dist/reminder.h"
 
 namespace t2i {
 
@@ -33,6 +36,7 @@ using StorePointer = c10::intrusive_ptr<c10d::Store>;
 
 constexpr milliseconds start_limit = 300s;     // processes of one run may load for different times
 constexpr milliseconds barrier_limit = 3600s;  // one rank may write a large checkpoint to a slow disk
+constexpr milliseconds patience = 10s;         // then it is said who has not come to the start
 constexpr milliseconds look_around = 1500ms;   // for the other ranks of a failed collective to say that they stopped
 
 // The engine's own words, without its stack and without the "[file:line]" that Gloo puts in front.
@@ -53,6 +57,18 @@ auto by_deadline(milliseconds limit, F ask) -> std::optional<decltype(ask())> {
   std::thread(std::move(task)).detach();
   if (answer.wait_for(limit) != std::future_status::ready) return std::nullopt;
   return answer.get();
+}
+
+// Nobody can know at this moment whether they come late or never: a notice, no failure.
+void say_who_is_waited_for(const Launch& launch, const std::string& missing, milliseconds limit) {
+  Error e{
+      "launch by " + launch.launcher,
+      fmt::format("rank {} of {} has waited {} s for {}", launch.rank, launch.world, patience.count() / 1000, missing),
+      fmt::format("It will wait {} s more", (limit - patience).count() / 1000),
+      "see that every rank was started and that none stopped with an error",
+      "E5006",
+      Exit::peer_failed};
+  fmt::print(stderr, "notice: {}\n", to_string(e));
 }
 
 // Under stopped/RANK: why that rank goes no further.
@@ -160,7 +176,9 @@ class C10dGroup final : public Group {
 
   // Every rank leaves a text and reads all of them. A rank that has come to this meeting has read all of the last one,
   // so our text of the last one can go.
-  std::vector<std::string> meet(const std::string& text, const std::string& what, milliseconds limit) {
+  // `tell_absent` is called once, after `patience`, on the lowest rank that has come.
+  std::vector<std::string> meet(const std::string& text, const std::string& what, milliseconds limit,
+                                const std::function<void(const std::vector<int>&)>& tell_absent = {}) {
     std::string label = "meeting '" + what + "'";
     if (gloo_)
       guarded(label, limit, [&] {
@@ -181,7 +199,8 @@ class C10dGroup final : public Group {
     auto ask = [=, store = store_, rank = rank_, world = world_, now = keys(number), before = keys(number - 1)] {
       Outcome outcome;
       store->set(now[static_cast<size_t>(rank)], std::vector<uint8_t>(text.begin(), text.end()));
-      for (auto end = std::chrono::steady_clock::now() + limit;;) {
+      bool told = !tell_absent;
+      for (auto began = std::chrono::steady_clock::now(), end = began + limit;;) {
         try {
           store->wait(now, 1000ms);
           break;
@@ -194,6 +213,11 @@ class C10dGroup final : public Group {
           }
           if (!outcome.stopped.empty() || (!outcome.absent.empty() && std::chrono::steady_clock::now() > end))
             return outcome;
+          if (told || outcome.absent.empty() || std::chrono::steady_clock::now() < began + patience) continue;
+          told = true;
+          int lowest = 0;
+          while (std::count(outcome.absent.begin(), outcome.absent.end(), lowest)) ++lowest;
+          if (lowest == rank) tell_absent(outcome.absent);
         }
       }
       outcome.absent.clear();
@@ -247,6 +271,10 @@ class C10dGroup final : public Group {
     options.waitWorkers = false;  // they meet below, where the ones that do not come can be named
     options.timeout = start;
     try {
+      Reminder late(patience, [&] {
+        say_who_is_waited_for(
+            launch, "rank 0, which is to serve the store at " + master + " and cannot be reached there", start);
+      });
       auto tcp = c10::make_intrusive<c10d::TCPStore>(launch.master_address, options);
       store_ = c10::make_intrusive<c10d::PrefixStore>("t2i/attempt" + std::to_string(launch.restart), tcp);
     } catch (const std::exception& e) {
@@ -258,7 +286,11 @@ class C10dGroup final : public Group {
     }
     char host[256] = "";
     gethostname(host, sizeof host - 1);
-    who_ = meet("host " + std::string(host) + ", pid " + std::to_string(getpid()), "start", start);
+    who_ = meet("host " + std::string(host) + ", pid " + std::to_string(getpid()), "start", start,
+                [launch, start](const std::vector<int>& absent) {
+                  std::string ranks = absent.size() == 1 ? "rank" : "ranks";
+                  say_who_is_waited_for(launch, fmt::format("{} {}", ranks, fmt::join(absent, ", ")), start);
+                });
     guarded("start of the collectives", [&] {
       auto gloo_options = c10d::ProcessGroupGloo::Options::create_default(timeout_);
       auto in = [&](const char* space) { return c10::make_intrusive<c10d::PrefixStore>(space, store_); };
