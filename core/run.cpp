@@ -14,6 +14,7 @@
 #include "core/dist/reducer.h"
 #include "core/precision/device.h"
 #include "core/session.h"
+#include "core/train/bad_samples.h"
 #include "core/train/final_folder.h"
 #include "core/train/loop.h"
 #include "core/train/pattern.h"
@@ -40,6 +41,7 @@ Dataset open_data(const Config& config, const Task& task, LoaderOptions& loader,
   loader.limits.max_pixels = static_cast<uint64_t>(config.data.max_pixels);
   DatasetOptions options;
   options.allow_outside = config.data.allow_outside;
+  options.skip_bad_files = loader.on_error == OnError::skip;
   if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
   if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
   return open_dataset(config.data.path, loader.columns, options);
@@ -132,6 +134,9 @@ int run_command(const RunOptions& options) {
 
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
 
+  BadSamples bad_samples(config, dataset, *group, state.step > 0);
+  if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
+
   // Train.
   Encoder encoder(*session->model, *session->task, session->device);
   Loader loader(dataset, loader_options);
@@ -141,12 +146,9 @@ int run_command(const RunOptions& options) {
   StepContext context{*session->model, *session->task, *session->loss, *group, config.train, config.optimizer, compute, reducer.get(),
                       watched_parameters(*state.weights, about)};
   LoopHooks hooks;
-  size_t skips_told = 0;
-  hooks.report = [&] {
-    for (; skips_told < loader.skipped().size(); ++skips_told)
-      logbook.note("skipped: " + to_string(loader.skipped()[skips_told].reason));
-  };
+  hooks.report = [&] { bad_samples.collect(loader, logbook); };
   hooks.save = [&] {
+    bad_samples.share(logbook);
     if (group->is_first()) {
       Committed done = save_state(state, config.output, state_record(*session, config, dataset, samples_seen), static_cast<int>(config.checkpoint.keep));
       for (const Error& e : done.notices) logbook.note("notice: " + to_string(e));
@@ -161,6 +163,7 @@ int run_command(const RunOptions& options) {
 
   // Leave a folder behind.
   for (const std::string& n : loader.notices()) logbook.note("notice: " + n);
+  if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
   if (result == Exit::done && group->is_first()) {
     std::string folder = (std::filesystem::path(config.output) / "final").string();
     write_final_folder(*session, state, folder);

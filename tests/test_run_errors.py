@@ -212,6 +212,20 @@ def every_picture_is_bad():
 
 
 @case
+def pictures_are_not_there():
+    for name in ("1-in", "4-out", "5-in", "5-out"):
+        os.remove(f"data/{name}.png")
+    return [run(), run(data__on_error="skip"), run(output="other", data__on_error="skip", data__path="data/metadata.jsonl")]
+
+
+@case
+def no_picture_is_there():
+    for i in range(8):
+        os.remove(f"data/{i}-in.png")
+    return [run(data__on_error="skip")]
+
+
+@case
 def names_that_lie():
     picture("data/2-in.png", (16, 16), format="JPEG", quality=90)
     pathlib.Path("data/._0-in.png").write_text("")

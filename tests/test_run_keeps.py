@@ -67,13 +67,12 @@ def test_a_damaged_checkpoint_is_passed_over(damage, here):
 
 def test_skipped_rows_are_the_rows_after_them(here):
     """Under data.on_error: skip the run is the one whose bad rows are copies of the next good ones, with any number of
-    workers and over an interruption; every bad file is named once."""
+    workers and over an interruption; every bad file is named once, and listed: 2 is cut, 5 is missing, 6 is empty."""
     shutil.copytree("data", "mended")
+    cut("data/2-in.png", 0.5)
+    pathlib.Path("data/5-in.png").unlink()
+    pathlib.Path("data/6-out.png").write_bytes(b"")
     for bad in (2, 5, 6):
-        if bad != 6:
-            cut(f"data/{bad}-in.png", 0.5)
-        else:
-            pathlib.Path(f"data/{bad}-out.png").write_bytes(b"")
         for name in ("in", "out"):
             shutil.copy(f"mended/{ {2: 3, 5: 7, 6: 7}[bad]}-{name}.png", f"mended/{bad}-{name}.png")
     lines = rows()
@@ -86,10 +85,18 @@ def test_skipped_rows_are_the_rows_after_them(here):
         done = succeed(run(output=f"skipping-{workers}", data__on_error="skip", data__num_workers=workers, **more))
         assert state(f"skipping-{workers}", 10) == state("mended-run", 10) and losses(f"skipping-{workers}") == losses("mended-run")
         skipped = [line.split(":")[1].strip() for line in done.stderr.splitlines() if line.startswith("skipped: ")]
-        assert sorted(skipped) == ["data/2-in.png", "data/5-in.png", "data/6-out.png"]
+        assert sorted(skipped) == ["data/2-in.png", "data/6-out.png"]
+        told = [line for line in done.stderr.splitlines() if "left out" in line]
+        assert "1 of 8 samples is left out (first: data/metadata.jsonl:6: input_image '5-in.png' is not there)" in told[0]
+        assert "3 of 8 samples are left out (first: data/2-in.png: PNG ends" in told[1] and len(told) == 2
     succeed(run(output="interrupted", data__on_error="skip", train__max_train_steps=3))
     succeed(run(output="interrupted", data__on_error="skip", **more))
     assert state("interrupted", 10) == state("mended-run", 10) and losses("interrupted") == losses("mended-run")
+    for output in ("skipping-0", "skipping-3", "interrupted"):
+        listed = [json.loads(line) for line in pathlib.Path(output, "bad_samples.jsonl").read_text().splitlines()]
+        assert [(bad["row"], bad["where"], bad["id"]) for bad in listed] == [
+            (2, "data/metadata.jsonl:3", "T2I-E3001"), (5, "data/metadata.jsonl:6", "T2I-E3008"), (6, "data/metadata.jsonl:7", "T2I-E3002")]
+    assert not pathlib.Path("mended-run/bad_samples.jsonl").exists()
 
 
 def test_a_loss_that_is_no_number_changes_nothing(here):

@@ -139,7 +139,9 @@ std::vector<Knob> data_knobs() {
           .at_least(0)
           .at_most(256)
           .safe(),
-      data("on_error", &D::on_error, "At a sample that cannot be read: stop the run, or skip the sample.")
+      data("on_error", &D::on_error,
+           "At a sample whose picture is missing or cannot be read: stop the run, or take the next good sample in its "
+           "place.")
           .one_of({"stop", "skip"}),
       data("on_mismatch", &D::on_mismatch,
            "When the images of one sample differ in size: report it, or resize them alike.")

@@ -162,8 +162,11 @@ std::vector<Error> Problems::take() const {
 void DatasetReading::add_image(Row& row, const std::string& column, const std::string& path,
                                const std::string& subject) {
   auto file = folder.open(path, row.where, subject);
-  if (!file) return problems.add(file.error().id, file.error());
-  image_bytes.push_back(file->bytes);
+  bool gone = !file && (file.error().id == "E3008" || file.error().id == "E3010");
+  if (!file && !(gone && options.skip_bad_files)) return problems.add(file.error().id, file.error());
+  uint64_t index = dataset.rows.size();  // of the row that is being put together
+  if (gone && (dataset.bad.empty() || dataset.bad.back().index != index)) dataset.bad.push_back({index, file.error()});
+  image_bytes.push_back(gone ? 0 : file->bytes);  // so the file's coming back is seen as a change of the data
   row.values[column] = path;
 }
 
@@ -189,6 +192,10 @@ Dataset open_dataset(const std::string& path, const std::vector<ColumnSpec>& col
   else read_jsonl(reading, {fs::path(path).filename().string()});
   if (!reading.problems.empty()) throw Failure(reading.problems.take());
   if (reading.dataset.rows.empty()) fail(nothing(path, "no row in it", "", "write a JSON object a line"));
+  if (const auto& bad = reading.dataset.bad; bad.size() == reading.dataset.rows.size())
+    fail({path, "none of its " + counted(bad.size(), "row") + " can be used",
+          "The first is " + bad.front().reason.where + ": " + bad.front().reason.what, "mend the data", "E3011",
+          Exit::bad_data});
   reading.dataset.fingerprint = fingerprint_of(reading);
   return std::move(reading.dataset);
 }

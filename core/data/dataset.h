@@ -39,19 +39,27 @@ enum class CaptionMissing { error, empty, filename };  // filename: "red_car-02.
 struct DatasetOptions {
   bool allow_outside = false;
   CaptionMissing caption_missing = CaptionMissing::error;
+  bool skip_bad_files = false;  // a row whose picture is not there or cannot be opened stays, listed in Dataset::bad
+};
+
+struct BadRow {
+  uint64_t index = 0;
+  Error reason;  // the first of its pictures
 };
 
 struct Dataset {
   std::string root;  // the folder that paths are relative to
   bool allow_outside = false;
   std::vector<Row> rows;             // in the order of the file, or of the sorted paths
+  std::vector<BadRow> bad;           // by rising index; never all rows
   std::vector<std::string> notices;  // what was ignored or filled in, one line each, to be shown once
   std::string fingerprint;           // 32 hex digits over the rows and their images' sizes; equal on every machine
 };
 
 // `path` is a folder or a .jsonl file. Throws Failure with every problem found, each with file:line, many of one kind
 // summed up: E3003 captions missing, E3004 a row that cannot be read, E3005 a path that leaves the folder, E3008 a file
-// that is not there, E3009 nothing to train on, E3010 not a regular file, E3012 not UTF-8, E3013 columns missing.
+// that is not there, E3009 nothing to train on, E3010 not a regular file, E3011 no row has its pictures (and bad files
+// are skipped), E3012 not UTF-8, E3013 columns missing.
 Dataset open_dataset(const std::string& path, const std::vector<ColumnSpec>& columns,
                      const DatasetOptions& options = {});
 

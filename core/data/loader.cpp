@@ -50,6 +50,7 @@ struct Loader::State {
   const Dataset& dataset;
   const LoaderOptions options;
   const DataFolder folder;
+  std::vector<bool> passed_over;  // by row: its files were missing when the data was opened
 
   // Known to the owner's thread alone.
   std::vector<SkippedSample> skipped;
@@ -64,7 +65,10 @@ struct Loader::State {
 
   std::vector<std::thread> threads;
 
-  State(const Dataset& d, LoaderOptions o) : dataset(d), options(std::move(o)), folder(d.root, d.allow_outside) {}
+  State(const Dataset& d, LoaderOptions o)
+      : dataset(d), options(std::move(o)), folder(d.root, d.allow_outside), passed_over(d.rows.size()) {
+    for (const BadRow& bad : d.bad) passed_over[bad.index] = true;
+  }
 
   Result<Image> read_image(const Row& row, const std::string& column, const std::string& path) const;
   Result<Sample> load_row(const Row& row, const DrawKey& key, std::vector<Note>& notes) const;
@@ -127,9 +131,11 @@ Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::
 }
 
 void Loader::State::fill(Slot& slot) const {
-  uint64_t n = dataset.rows.size(), tries = std::min<uint64_t>(n, max_bad_samples_in_a_row);
-  for (uint64_t i = 0; i < tries; ++i) {
+  uint64_t n = dataset.rows.size(), tried = 0;
+  for (uint64_t i = 0; i < n && tried < max_bad_samples_in_a_row; ++i) {
     const Row& row = dataset.rows[(slot.draw.index + i) % n];
+    if (passed_over[row.index]) continue;
+    ++tried;
     std::vector<Note> notes;
     auto sample = load_row(row, slot.draw.key, notes);
     if (sample) {
@@ -145,7 +151,7 @@ void Loader::State::fill(Slot& slot) const {
     slot.skipped.push_back({row.index, row.index, sample.error()});
   }
   slot.error = Error{dataset.root,
-                     counted(tries, "row") + " in a row cannot be used",
+                     counted(tried, "row") + " in a row cannot be used",
                      "The first is " + slot.skipped.front().reason.where + ": " + slot.skipped.front().reason.what,
                      "mend the data",
                      "E3011",

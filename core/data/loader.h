@@ -64,12 +64,12 @@ class Loader {
 
   // The oldest request's samples, in its order; waits for them. Calling it with nothing requested is the caller's
   // mistake (std::logic_error). Throws Failure: under `stop` with every bad sample of the batch; under `skip` only when
-  // no good row is found among the next hundred (E3011). After a Failure the Loader can be asked on.
+  // no good row is found among a hundred tried (E3011). After a Failure the Loader can be asked on.
   std::vector<Sample> next();
 
   size_t pending() const;  // requests not yet delivered
 
-  // Every bad row met so far and its reason, once each, in delivery order.
+  // Every bad row met so far and its reason, once each, in delivery order; those that the dataset lists are not tried.
   const std::vector<SkippedSample>& skipped() const;
 
   // What was converted in the images delivered so far, summed up: "12 images: alpha channel dropped (first: a.png)".

@@ -99,6 +99,30 @@ TEST(Loader, TheSameForAnyNumberOfWorkers) {
     }
 }
 
+// A deleted folder may be thousands of rows in a row: they are known when the data is opened, and cost no try.
+TEST(Loader, MissingFilesAreKnownBeforehandAndPassedOver) {
+  Pairs pairs(130, {125});
+  for (int i = 5; i < 125; ++i) std::filesystem::remove(pairs.folder / (std::to_string(i) + "b.jpg"));
+  EXPECT_THROW(open_dataset(pairs.folder / "rows.jsonl", triplets), Failure);
+  DatasetOptions skipping;
+  skipping.skip_bad_files = true;
+  Dataset dataset = open_dataset(pairs.folder / "rows.jsonl", triplets, skipping);
+  EXPECT_EQ(dataset.rows.size(), 130u);
+  ASSERT_EQ(dataset.bad.size(), 120u);
+  EXPECT_EQ(dataset.bad.front().index, 5u);
+  EXPECT_EQ(dataset.bad.back().reason.id, "E3008");
+  LoaderOptions options = options_for(1);
+  options.on_error = OnError::skip;
+  Loader loader(dataset, options);
+  loader.request({{4, {}}, {5, {}}, {125, {}}});
+  std::vector<Sample> batch = loader.next();
+  EXPECT_EQ(batch[0].index, 4u);
+  EXPECT_EQ(batch[1].index, 126u);  // 5 to 124 are missing, 125 is cut
+  EXPECT_EQ(batch[2].index, 126u);
+  ASSERT_EQ(loader.skipped().size(), 1u);
+  EXPECT_EQ(loader.skipped()[0].index, 125u);
+}
+
 TEST(Loader, BothImagesOfAPairAreCutAlike) {
   Pairs pairs(1);
   // The same picture twice: then the tensors must be equal for every crop and flip.

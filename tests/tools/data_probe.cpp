@@ -70,6 +70,7 @@ DatasetOptions dataset_options(const Keys& keys) {
   std::string missing = keys.text("caption_missing", "error");
   DatasetOptions options;
   options.allow_outside = keys.number("allow_outside", 0);
+  options.skip_bad_files = keys.number("skip", 0);
   options.caption_missing = missing == "empty"      ? CaptionMissing::empty
                             : missing == "filename" ? CaptionMissing::filename
                                                     : CaptionMissing::error;
@@ -147,6 +148,7 @@ int load_command(int argc, char** argv) {
       for (const auto& [name, text] : sample.texts) std::cout << " | " << name << "=" << text;
       std::cout << "\n";
     }
+  for (const BadRow& bad : dataset.bad) std::cout << "bad " << bad.index << ": " << to_string(bad.reason) << "\n";
   for (const SkippedSample& skipped : loader.skipped())
     std::cout << "skipped " << skipped.index << " for " << skipped.replaced_by << ": " << to_string(skipped.reason)
               << "\n";
