@@ -121,9 +121,9 @@ int run_command(const RunOptions& options) {
   if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);
 
   // Where an earlier attempt left off.
-  int64_t samples_seen = resume(options, *session, dataset, *group, state);
+  RunCounts counts = resume(options, *session, dataset, *group, state);
   if (group->is_first()) require_space(config, *session, state, max_steps);
-  Logbook logbook(config, *group, state.step, max_steps, compute == at::kHalf);
+  Logbook logbook(config, *group, state.step, counts.nan_skips, max_steps, compute == at::kHalf);
   if (std::string n = changed_prediction(*session); !n.empty()) logbook.note("notice: " + n);
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
@@ -149,8 +149,10 @@ int run_command(const RunOptions& options) {
   hooks.report = [&] { bad_samples.collect(loader, logbook); };
   hooks.save = [&] {
     bad_samples.share(logbook);
+    counts.nan_skips = logbook.nan_skips();
     if (group->is_first()) {
-      Committed done = save_state(state, config.output, state_record(*session, config, dataset, samples_seen), static_cast<int>(config.checkpoint.keep));
+      Committed done = save_state(state, config.output, state_record(*session, config, dataset, counts),
+                                  static_cast<int>(config.checkpoint.keep));
       for (const Error& e : done.notices) logbook.note("notice: " + to_string(e));
     }
     group->barrier("checkpoint");
@@ -159,7 +161,8 @@ int run_command(const RunOptions& options) {
     if (group->is_first()) draw_validation_pictures(*session, config, state, logbook);
     group->barrier("validation pictures");
   };
-  Exit result = train_loop(config, context, state, samples_seen, batches, logbook, {max_steps, rows, plan}, hooks);
+  Exit result =
+      train_loop(config, context, state, counts.samples_seen, batches, logbook, {max_steps, rows, plan}, hooks);
 
   // Leave a folder behind.
   for (const std::string& n : loader.notices()) logbook.note("notice: " + n);

@@ -2,6 +2,7 @@
 bits of a run that nothing stopped. The messages are in test_run_errors.py.
 """
 
+import ctypes
 import json
 import pathlib
 import re
@@ -120,6 +121,48 @@ def test_a_loss_that_is_no_number_changes_nothing(here):
     succeed(run())
     succeed(run(output="never"))
     assert state("out", STEPS) == state("never", STEPS) and losses("out") == losses("never")
+
+
+def test_steps_left_out_are_counted_over_the_whole_run(here):
+    """train.max_nan_skips is not granted again at every start. With 4 steps an epoch the poisoned row comes once in each."""
+    poison(5)
+    stopped = start(run(output="whole", train__max_nan_skips=1, train__max_train_steps=8))[1]
+    bad = [m["step"] for m in metrics("whole") if m["loss"] is None]
+    assert stopped.returncode == 70 and len(bad) == 2 and bad[0] <= 4 < bad[1]
+    succeed(run(train__max_nan_skips=1))
+    again = start(run(train__max_nan_skips=1, train__max_train_steps=8))[1]
+    assert again.returncode == 70 and f"step {bad[1]}: the loss" in again.stderr and "[T2I-E4201]" in again.stderr
+    succeed(run(output="allowed", train__max_nan_skips=2, train__max_train_steps=8))
+    for stop in (2, 5, 8):
+        succeed(run(output="in-three", train__max_nan_skips=2, train__max_train_steps=stop))
+    assert state("in-three", 8) == state("allowed", 8) and losses("in-three") == losses("allowed")
+
+
+def xxh3(data):
+    """XXH3-128 by the library itself, most significant digit first."""
+    class Hash(ctypes.Structure):
+        _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+    library = ctypes.CDLL("libxxhash.so.0")
+    library.XXH3_128bits.restype, library.XXH3_128bits.argtypes = Hash, [ctypes.c_char_p, ctypes.c_size_t]
+    made = library.XXH3_128bits(data, len(data))
+    return f"{made.high:016x}{made.low:016x}"
+
+
+def test_a_checkpoint_without_that_count_still_opens(here):
+    """As versions before it wrote them: nothing was counted there."""
+    poison(5)
+    succeed(run(train__max_nan_skips=1))
+    manifest = pathlib.Path("out/checkpoint-4/manifest.json")
+    text = manifest.read_text()
+    body, seal = text.rsplit(",\n \"seal\": ", 1)
+    assert seal == f'"{xxh3(body.encode())}"\n}}\n'
+    assert body.count('"nan_skips": 1,') == 1
+    body = body.replace('"nan_skips": 1,', "")
+    manifest.write_text(f'{body},\n "seal": "{xxh3(body.encode())}"\n}}\n')
+    done = succeed(run(train__max_nan_skips=1, train__max_train_steps=8))
+    assert "going on from step 4" in done.stderr and "E41" not in done.stderr
+    assert [m["loss"] is None for m in metrics("out")].count(True) == 2
 
 
 def test_an_output_that_cannot_be_made(here):

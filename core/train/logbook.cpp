@@ -34,8 +34,9 @@ static int64_t peak_memory_bytes() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
-Logbook::Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t max_steps, bool loss_scaling)
-    : state_(new State{config, group, loss_scaling, {}, 0, resumed_step, {}, {}, {}}) {
+Logbook::Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t nan_skips, int64_t max_steps,
+                 bool loss_scaling)
+    : state_(new State{config, group, loss_scaling, {}, nan_skips, resumed_step, {}, {}, {}}) {
   if (!group.is_first()) return;
   std::filesystem::path output = config.output;
   state_->lines = std::make_unique<MetricsFile>(output / "metrics.jsonl", resumed_step);
@@ -53,6 +54,8 @@ void Logbook::add(StepRecord record) {
   if (state_->progress) state_->progress->step_done(record.step, record.images);
   state_->records.push_back(std::move(record));
 }
+
+int64_t Logbook::nan_skips() const { return state_->bad_steps; }
 
 void Logbook::note(const std::string& line) {
   if (state_->progress) state_->progress->note(printable(line));

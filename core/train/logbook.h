@@ -23,12 +23,15 @@ struct StepRecord {
 class Logbook {
  public:
   // Rank 0 writes; the others only take part in averaging. `resumed_step`: later lines of metrics.jsonl are cut off.
-  Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t max_steps, bool loss_scaling);
+  // `nan_skips`: steps without a usable gradient up to then.
+  Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t nan_skips, int64_t max_steps,
+          bool loss_scaling);
   ~Logbook();
 
   void add(StepRecord record);
   // Reads and writes everything added. Failure E4201 when steps without a usable gradient were more than allowed.
   void flush();
+  int64_t nan_skips() const;           // of all that was flushed, and of the run before it
   void note(const std::string& line);  // one line to the person
   void saved(int64_t step);            // a checkpoint was committed
   void paused();                       // what comes until the next step is not part of its time

@@ -13,8 +13,9 @@
 
 namespace t2i {
 
-Json state_record(const Session& session, const Config& config, const Dataset& dataset, int64_t samples_seen) {
-  return {{"samples_seen", samples_seen},
+Json state_record(const Session& session, const Config& config, const Dataset& dataset, RunCounts counts) {
+  return {{"samples_seen", counts.samples_seen},
+          {"nan_skips", counts.nan_skips},
           {"config", to_json(config)},
           {"config_yaml", write_config(config)},
           {"data_fingerprint", dataset.fingerprint},
@@ -45,26 +46,29 @@ static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkp
   return errors;
 }
 
-int64_t resume(const RunOptions& options, const Session&, const Dataset& dataset, Group& group, TrainState& state) {
+RunCounts resume(const RunOptions& options, const Session&, const Dataset& dataset, Group& group, TrainState& state) {
   Path output = options.config.output;
   if (group.is_first())  // it holds the run's lock
     for (const Error& notice : remove_leftovers(output)) fmt::print(stderr, "notice: {}\n", to_string(notice));
   NewestCheckpoint newest = find_newest_valid(output).take();
   for (const Error& notice : newest.notices)
     if (group.is_first()) fmt::print(stderr, "notice: {}\n", to_string(notice));
-  int64_t samples_seen = 0;
+  RunCounts counts;
   if (newest.checkpoint) {
     if (auto errors = unsafe_changes(options, *newest.checkpoint, dataset); !errors.empty()) throw Failure(std::move(errors));
     restore_state(state, *newest.checkpoint);
-    samples_seen = newest.checkpoint->manifest.state.at("samples_seen");
+    const Json& record = newest.checkpoint->manifest.state;
+    counts = {record.at("samples_seen"), record.value("nan_skips", int64_t{0})};  // the second is younger than the form
   }
   if (group.is_first()) {
     std::string text = write_config(options.config);
     write_file(output / "config.yaml", as_bytes(text));
   }
   // Everyone has the same state? A shared folder may still show an old listing to one machine.
-  require_equal(group, {{"step to go on from", fmt::format("{}", state.step)}, {"samples seen", fmt::format("{}", samples_seen)}});
-  return samples_seen;
+  require_equal(group, {{"step to go on from", fmt::format("{}", state.step)},
+                        {"samples seen", fmt::format("{}", counts.samples_seen)},
+                        {"steps left out", fmt::format("{}", counts.nan_skips)}});
+  return counts;
 }
 
 }  // namespace t2i
