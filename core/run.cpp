@@ -169,7 +169,7 @@ int run_command(const RunOptions& options) {
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
   if (result == Exit::done && group->is_first()) {
     std::string folder = (std::filesystem::path(config.output) / "final").string();
-    write_final_folder(*session, state, folder);
+    if (std::string n = write_final_folder(*session, state, folder); !n.empty()) logbook.note("notice: " + n);
     logbook.note("done: " + folder);
   }
   return static_cast<int>(result);

@@ -4,6 +4,7 @@ bits of a run that nothing stopped. The messages are in test_run_errors.py.
 
 import ctypes
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -163,6 +164,49 @@ def test_a_checkpoint_without_that_count_still_opens(here):
     done = succeed(run(train__max_nan_skips=1, train__max_train_steps=8))
     assert "going on from step 4" in done.stderr and "E41" not in done.stderr
     assert [m["loss"] is None for m in metrics("out")].count(True) == 2
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): sha256(path) for path in pathlib.Path(folder).rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_started_again_leaves_final_alone(here):
+    succeed(run())
+    pathlib.Path("out/final/README.md").write_text("mine")
+    before, inode = contents("out/final"), os.stat("out/final/unet/diffusion_pytorch_model.safetensors").st_ino
+    done = succeed(run())
+    assert "notice: out/final is that of step 4 already and was left as it is\n" in done.stderr
+    assert contents("out/final") == before and os.stat("out/final/unet/diffusion_pytorch_model.safetensors").st_ino == inode
+    assert json.loads(pathlib.Path("out/final/training.json").read_text())["step"] == 4
+
+
+def test_a_longer_run_keeps_the_earlier_final(here):
+    succeed(run())
+    pathlib.Path("out/final/README.md").write_text("mine")
+    before = contents("out/final")
+    pathlib.Path("out/final-4").mkdir()  # somebody's
+    done = succeed(run(train__max_train_steps=6))
+    assert "notice: out/final was there already and is now out/final-4-2\n" in done.stderr
+    assert contents("out/final-4-2") == before and final("out") == final(here / "six") != final(here / "four")
+    assert list(pathlib.Path("out/final-4").iterdir()) == [] and "README.md" not in contents("out/final")
+
+
+@pytest.mark.parametrize("found", ["a damaged one", "one that tells no step", "a file"])
+def test_a_final_of_another_kind_is_moved_aside(found, here):
+    path = pathlib.Path("out/final")
+    succeed(run())
+    if found == "a damaged one":
+        (path / "vae/config.json").unlink()
+    elif found == "one that tells no step":
+        (path / "training.json").write_text("[4]")
+    else:
+        shutil.rmtree(path)
+        path.write_text("mine")
+    before = contents("out/final") if path.is_dir() else "mine"
+    aside = pathlib.Path("out/final-4" if found == "a damaged one" else "out/final-earlier")
+    assert f"notice: out/final was there already and is now {aside}\n" in succeed(run()).stderr
+    assert (contents(aside) if aside.is_dir() else aside.read_text()) == before
+    assert final("out") == final(here / "four") and (path / "vae/config.json").exists()
 
 
 def test_an_output_that_cannot_be_made(here):

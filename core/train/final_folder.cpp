@@ -3,9 +3,12 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "core/base/file.h"
+#include "core/base/version.h"
+#include "core/data/text.h"
 #include "core/model/load.h"
 #include "core/train/saved_state.h"
 
@@ -71,14 +74,51 @@ class Unfinished {
   }
   const fs::path& path() const { return path_; }
   void publish(const fs::path& name) {
-    if (fs::exists(fs::symlink_status(name)))
-      if (int removed = remove_tree(real_file_system(), name); removed < 0)
-        fail_write(real_file_system(), name, "removing the earlier one", removed);
     if (int renamed = real_file_system().rename(path_, name); renamed < 0)
       fail_write(real_file_system(), name, "renaming", renamed);
     path_.clear();
   }
 };
+
+// training.json: the step, and every other file with its size.
+constexpr const char* record_name = "training.json";
+
+void write_record(const fs::path& folder, int64_t step) {
+  Json files = Json::object();
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    std::string name = entry.path().lexically_relative(folder).string();
+    if (entry.is_regular_file() && find_bad_utf8(name) == name.npos) files[name] = entry.file_size();
+  }
+  write_json(folder / record_name, {{"step", step}, {"files", files}, {"t2i", version}});
+}
+
+// The record of a folder that write_final_folder made; null where there is none.
+Json read_record(const fs::path& folder) {
+  auto text = read_file(folder / record_name);
+  Json record = text ? Json::parse(*text, nullptr, false) : Json();
+  bool ours = record.is_object() && record.value("step", Json()).is_number_integer() &&
+              record.value("files", Json()).is_object();
+  return ours ? record : Json();
+}
+
+bool is_whole(const fs::path& folder, const Json& record) {
+  for (const auto& [name, bytes] : record["files"].items()) {
+    std::error_code gone;
+    uint64_t there = fs::file_size(folder / name, gone);
+    if (gone || !bytes.is_number_unsigned() || there != bytes.get<uint64_t>()) return false;
+  }
+  return true;
+}
+
+// Renames what is called `name` to a name that nothing has.
+fs::path move_aside(const fs::path& name, const std::string& suffix) {
+  for (int attempt = 1;; ++attempt) {
+    fs::path to = name.string() + "-" + suffix + (attempt > 1 ? "-" + std::to_string(attempt) : "");
+    int renamed = fs::exists(fs::symlink_status(to)) ? -EEXIST : real_file_system().rename(name, to);
+    if (renamed >= 0) return to;
+    if (renamed != -EEXIST && renamed != -ENOTEMPTY) fail_write(real_file_system(), name, "renaming", renamed);
+  }
+}
 
 }  // namespace
 
@@ -93,7 +133,12 @@ uint64_t final_bytes(const Session& session, const TrainState& state) {
   return bytes;
 }
 
-void write_final_folder(const Session& session, const TrainState& state, const std::string& folder) {
+std::string write_final_folder(const Session& session, const TrainState& state, const std::string& folder) {
+  const bool there = fs::exists(fs::symlink_status(folder));
+  const Json before = there ? read_record(folder) : Json();
+  if (!before.is_null() && before["step"] == state.step && is_whole(folder, before))
+    return fmt::format("{} is that of step {} already and was left as it is", folder, state.step);
+
   at::NoGradGuard no_grad;
   const ModelFolder& source = session.folder;
   Unfinished unfinished(folder + ".tmp");
@@ -125,7 +170,14 @@ void write_final_folder(const Session& session, const TrainState& state, const s
     }
   }
   write_json(temporary / "model_index.json", index);
+  write_record(temporary, state.step);
+  std::string told;
+  if (there) {
+    std::string suffix = before.is_null() ? "earlier" : before["step"].dump();
+    told = fmt::format("{} was there already and is now {}", folder, move_aside(folder, suffix).string());
+  }
   unfinished.publish(folder);
+  return told;
 }
 
 }  // namespace t2i

@@ -7,10 +7,13 @@
 
 namespace t2i {
 
-// Writes `folder` (replacing one left by an earlier attempt) with the trained part's weights (the average where there
-// is one), its configuration as trained, the scheduler as the loss wants it, and every other part as it was. It has its
-// name only when it is whole. Throws Failure E4101/E4102.
-void write_final_folder(const Session& session, const TrainState& state, const std::string& folder);
+// Writes `folder` with the trained part's weights (the average where there is one), its configuration as trained, the
+// scheduler as the loss wants it, every other part as it was, and training.json, which says of which step it is. It has
+// its name only when it is whole. Throws Failure E4101/E4102.
+//
+// What bears the name already is never lost: whole and of this step it is left as it is, else it is renamed to
+// FOLDER-STEP (FOLDER-earlier where it does not tell its step). Returns a line for the person where one of them was so.
+std::string write_final_folder(const Session& session, const TrainState& state, const std::string& folder);
 
 // What it takes on the disk, about.
 uint64_t final_bytes(const Session& session, const TrainState& state);
