@@ -4,12 +4,12 @@
 #include "core/kernel/dense.h"
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "core/kernel/rounded.h"
-#include "core/precision/autocast.h"
 
 namespace t2i {
 namespace {
@@ -85,7 +85,8 @@ TEST(dense, conv2d_is_atens) {
 TEST(dense, bfloat16_without_its_arithmetic_is_autocast) {
   at::manual_seed(4);
   RoundOnEveryProcessor rounding;
-  Autocast autocast(at::kCPU, at::kBFloat16);
+  at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+  at::autocast::set_autocast_enabled(at::kCPU, true);
   compare(
       leaf({5, 40}), leaf({24, 40}), leaf({24}), [](auto& x, auto& w, auto& b) { return t2i::linear(x, w, b); },
       [](auto& x, auto& w, auto& b) { return at::linear(x, w, b); }, "linear", 1.0 / 64);
@@ -97,6 +98,8 @@ TEST(dense, bfloat16_without_its_arithmetic_is_autocast) {
   }
   at::Tensor x = at::randn({1, 8, 6, 6}), frozen = at::randn({8, 8, 3, 3}), bias = at::randn({8});
   expect_near(t2i::conv2d(x, frozen, bias, 1, 1, 1, 1), at::conv2d(x, frozen, bias, 1, 1), "frozen", 1.0 / 64);
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  at::autocast::clear_cache();
 }
 
 TEST(dense, a_channels_last_input_and_no_bias) {
