@@ -160,8 +160,8 @@ void load_role(Session& s, const Config& config, const std::string& role, at::Sc
     if (!s.model->has(part)) load_part(s, config, part, dtype);
 }
 
-// auto never takes half precision on a CPU: there it saves memory alone, and without instructions for it a VAE encodes
-// 15 times slower than in float32 (pictures of 256 x 256, a small VAE, AVX2, 2026-11-21).
+// auto never takes half precision on a CPU: there it saves memory alone. Without instructions for it products are done in
+// float32 (core/kernel/rounded.h), at float32's speed.
 static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::string& part) {
   bool asked = config.model.dtype != "auto";
   if (!asked && s.device.is_cpu()) return at::kFloat;
@@ -192,9 +192,7 @@ std::string lower_precision_text(const Session& s, const std::vector<std::string
     }
   std::string text;
   for (const auto& [type, parts] : parts_by_type) text += (text.empty() ? "held in " : "; in ") + type + ": " + parts;
-  return text.empty() || !s.device.is_cpu()
-             ? text
-             : text + ". On a CPU that saves memory and may take many times as long as float32";
+  return text;
 }
 
 }  // namespace t2i

@@ -149,7 +149,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const std::opti
     Way way = way_of(patch_shape(x, weight, stride, padding), x.size(0), weight);
     ours = way == Way::winograd4;
   }
-  if (auto type = rounded_type(); type && weight.is_cpu()) {
+  if (auto type = rounded_type(weight)) {
     WithoutAutocast as_it_is;
     if (ours) return Conv2d::apply(x, weight, bias, stride, padding, *type);
     return at::conv2d(rounded(x, *type), rounded(weight, *type), bias ? std::optional(rounded(*bias, *type)) : bias,

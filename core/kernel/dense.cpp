@@ -55,7 +55,7 @@ struct Linear : torch::autograd::Function<Linear> {
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
-  if (auto type = rounded_type(); type && weight.is_cpu()) {
+  if (auto type = rounded_type(weight)) {
     WithoutAutocast as_it_is;
     if (adds_in_place(weight)) return Linear::apply(x, weight, bias, *type);
     return at::linear(rounded(x, *type), rounded(weight, *type), bias ? std::optional(rounded(*bias, *type)) : bias)

@@ -102,6 +102,19 @@ TEST(dense, bfloat16_without_its_arithmetic_is_autocast) {
   at::autocast::clear_cache();
 }
 
+TEST(dense, weights_held_in_bfloat16) {
+  at::manual_seed(5);
+  RoundOnEveryProcessor rounding;
+  auto low = [](at::IntArrayRef shape) { return at::randn(shape).to(at::kBFloat16); };
+  at::Tensor x = low({2, 8, 6, 6}), weight = low({8, 8, 3, 3}), bias = low({8}),
+             y = t2i::conv2d(x, weight, bias, 1, 1, 1, 1);
+  ASSERT_EQ(y.scalar_type(), at::kBFloat16);
+  expect_near(y, at::conv2d(x, weight, bias, 1, 1), "conv2d", 1.0 / 64);
+  x = low({5, 40}), weight = low({24, 40}), bias = low({24}), y = t2i::linear(x, weight, bias);
+  ASSERT_EQ(y.scalar_type(), at::kBFloat16);
+  expect_near(y, at::linear(x, weight, bias), "linear", 1.0 / 64);
+}
+
 TEST(dense, a_channels_last_input_and_no_bias) {
   at::manual_seed(3);
   at::Tensor weight = leaf({256, 256, 3, 3}),

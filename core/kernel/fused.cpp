@@ -26,7 +26,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     return t.view({t.size(0), t.size(1), heads, t.size(2) / heads}).transpose(1, 2);
   };
   at::Tensor out;
-  if (auto type = rounded_type(); type && q.is_cpu()) {
+  if (auto type = rounded_type(q)) {
     WithoutAutocast as_it_is;
     auto in = [&](const at::Tensor& t) { return split(rounded(t, *type)); };
     out = at::scaled_dot_product_attention(in(q), in(k), in(v)).to(*type);

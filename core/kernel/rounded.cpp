@@ -19,10 +19,12 @@ static bool on_every_processor = false;
 RoundOnEveryProcessor::RoundOnEveryProcessor() { on_every_processor = true; }
 RoundOnEveryProcessor::~RoundOnEveryProcessor() { on_every_processor = false; }
 
-std::optional<at::ScalarType> rounded_type() {
+std::optional<at::ScalarType> rounded_type(const at::Tensor& operand) {
   static const bool bfloat16 = multiplies_in(at::kBFloat16), half = multiplies_in(at::kHalf);
-  if (!at::autocast::is_autocast_enabled(at::kCPU)) return std::nullopt;
-  at::ScalarType type = at::autocast::get_autocast_dtype(at::kCPU);
+  if (!operand.is_cpu()) return std::nullopt;
+  at::ScalarType type =
+      at::autocast::is_autocast_enabled(at::kCPU) ? at::autocast::get_autocast_dtype(at::kCPU) : operand.scalar_type();
+  if (type != at::kHalf && type != at::kBFloat16) return std::nullopt;
   bool is_well = (type == at::kHalf ? half : bfloat16) && !on_every_processor;
   return is_well ? std::nullopt : std::optional(type);
 }

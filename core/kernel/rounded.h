@@ -10,8 +10,9 @@
 
 namespace t2i {
 
-// The type that autocast on the CPU asks for and this processor cannot multiply in; none where all is well.
-std::optional<at::ScalarType> rounded_type();
+// The type that a product with `operand` is wanted in, by autocast or because it is of that type, and that this
+// processor cannot multiply in; none where all is well.
+std::optional<at::ScalarType> rounded_type(const at::Tensor& operand);
 
 // For tests: as if no processor had the arithmetic.
 class RoundOnEveryProcessor {
