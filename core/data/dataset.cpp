@@ -163,7 +163,11 @@ void DatasetReading::add_image(Row& row, const std::string& column, const std::s
                                const std::string& subject) {
   auto file = folder.open(path, row.where, subject);
   bool gone = !file && (file.error().id == "E3008" || file.error().id == "E3010");
-  if (!file && !(gone && options.skip_bad_files)) return problems.add(file.error().id, file.error());
+  if (!file && !(gone && options.skip_bad_files)) {
+    Error error = file.error();
+    if (gone) error.todo += ", remove the row, or set data.on_error: skip";
+    return problems.add(error.id, error);
+  }
   uint64_t index = dataset.rows.size();  // of the row that is being put together
   if (gone && (dataset.bad.empty() || dataset.bad.back().index != index)) dataset.bad.push_back({index, file.error()});
   image_bytes.push_back(gone ? 0 : file->bytes);  // so the file's coming back is seen as a change of the data

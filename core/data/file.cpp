@@ -31,7 +31,7 @@ bool lies_in(const std::string& real, const std::string& folder) {
 
 Error not_opened(int error, const std::string& path, const std::string& where, const std::string& subject) {
   if (error == ENOENT || error == ENOTDIR) {
-    std::string todo = "check the path, or remove the row";
+    std::string todo = "check the path";
     if (path.find('\\') != std::string::npos) todo = "write the path with / (it has backslashes, as on Windows)";
     std::error_code ignored;
     if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, ignored)))

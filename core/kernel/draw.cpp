@@ -10,7 +10,8 @@ namespace t2i {
 namespace {
 
 at::Tensor draw_cpu(const at::Tensor& rng, int64_t stream, at::IntArrayRef per_sample, bool normal) {
-  TORCH_CHECK(rng.dim() == 2 && rng.size(1) == 3 && rng.scalar_type() == at::kLong, "rng must be [n,3] int64, got ", rng.sizes());
+  TORCH_CHECK(rng.dim() == 2 && rng.size(1) == 3 && rng.scalar_type() == at::kLong, "rng must be [n,3] int64, got ",
+              rng.sizes());
   std::vector<int64_t> shape{rng.size(0)};
   shape.insert(shape.end(), per_sample.begin(), per_sample.end());
   at::Tensor out = at::empty(shape, at::kFloat);
@@ -20,8 +21,8 @@ at::Tensor draw_cpu(const at::Tensor& rng, int64_t stream, at::IntArrayRef per_s
   int64_t n = rng.size(0), each = n ? out.numel() / n : 0;
   at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      DrawKey k{static_cast<uint64_t>(key[3 * i]), static_cast<uint64_t>(key[3 * i + 1]), static_cast<uint64_t>(key[3 * i + 2]),
-                static_cast<uint32_t>(stream)};
+      DrawKey k{static_cast<uint64_t>(key[3 * i]), static_cast<uint64_t>(key[3 * i + 1]),
+                static_cast<uint64_t>(key[3 * i + 2]), static_cast<uint32_t>(stream)};
       std::span<float> row(data + i * each, static_cast<size_t>(each));
       normal ? philox_normal(k, row) : philox_uniform(k, row);
     }

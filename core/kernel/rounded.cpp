@@ -2,17 +2,15 @@
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
-#include <ATen/cpu/Utils.h>
+
+#include "core/kernel/processor.h"
 
 namespace t2i {
 
 static bool multiplies_in(at::ScalarType type) {
-  auto has = [cpu = at::cpu::get_cpu_capabilities()](const char* name) {
-    auto found = cpu.find(name);
-    return found != cpu.end() && found->second.isBool() && found->second.toBool();
-  };
-  if (!has("sse2")) return true;  // another architecture: left to torch
-  return type == at::kHalf ? has("avx512_fp16") || has("amx_fp16") : has("avx512_bf16") || has("amx_bf16");
+  if (!is_x86_64()) return true;  // left to torch
+  return type == at::kHalf ? processor_has("avx512_fp16") || processor_has("amx_fp16")
+                           : processor_has("avx512_bf16") || processor_has("amx_bf16");
 }
 
 static bool on_every_processor = false;

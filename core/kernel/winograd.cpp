@@ -2,10 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/cpu/Utils.h>
 
 #include <algorithm>
+#include <vector>
 
+#include "core/kernel/processor.h"
 #include "core/kernel/winograd_tile.h"
 
 namespace t2i {
@@ -165,11 +166,7 @@ float* winograd::thread_scratch(int64_t floats) {
 }
 
 bool winograd_runs_here() {
-  static const bool yes = [] {
-    auto cpu = at::cpu::get_cpu_capabilities();
-    auto has = [&](const char* name) { return cpu.contains(name) && cpu.at(name).isBool() && cpu.at(name).toBool(); };
-    return !has("sse2") || (has("avx2") && has("fma3") && has("bmi2"));  // without SSE2: another architecture
-  }();
+  static const bool yes = !is_x86_64() || (processor_has("avx2") && processor_has("fma3") && processor_has("bmi2"));
   return yes;
 }
 

@@ -1,0 +1,12 @@
+// Which instructions this processor has, by the names that torch gives them ("avx2", "avx512_bf16", …).
+#pragma once
+
+namespace t2i {
+
+// False for a name that torch does not know, and for every name on another architecture.
+bool processor_has(const char* instructions);
+
+// Whether it is an x86-64: every one of them has SSE2.
+inline bool is_x86_64() { return processor_has("sse2"); }
+
+}  // namespace t2i
