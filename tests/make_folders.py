@@ -110,8 +110,8 @@ def published_names(folder):
     before = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
     tensors = {}
     for name, t in load_file(path).items():
-        for now, old in before.items():
-            name = name.replace(now, old)
+        for new, old in before.items():
+            name = name.replace(new, old)
         tensors[name] = t
     save_file(tensors, path, {"format": "pt"})
 

@@ -3,6 +3,7 @@
 
 #include "core/kernel/dense.h"
 #include "core/kernel/patches.h"
+#include "core/kernel/processor.h"
 #include "core/kernel/rounded.h"
 #include "core/kernel/winograd.h"
 
@@ -37,7 +38,7 @@ Way way_of(const PatchShape& s, int64_t batch, const at::Tensor& weight) {
   const bool large = weight.numel() >= large_weight;
   const bool fits = s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1 &&
                     std::min(weight.size(0), weight.size(1)) >= least_channels;
-  if (fits && winograd_runs_here()) {
+  if (fits && has_wide_floats()) {
     if (tiles(4) >= (large ? enough_tiles : few_tiles)) return Way::winograd4;
     if (large && tiles(2) >= enough_tiles) return Way::winograd2;
   }

@@ -10,4 +10,9 @@ bool processor_has(const char* instructions) {
   return found != cpu.end() && found->second.isBool() && found->second.toBool();
 }
 
+bool has_wide_floats() {
+  static const bool yes = !is_x86_64() || (processor_has("avx2") && processor_has("fma3") && processor_has("bmi2"));
+  return yes;
+}
+
 }  // namespace t2i

@@ -9,4 +9,7 @@ bool processor_has(const char* instructions);
 // Whether it is an x86-64: every one of them has SSE2.
 inline bool is_x86_64() { return processor_has("sse2"); }
 
+// Whether the files that CMake compiles for wide vectors (AVX2 on x86-64) may run.
+bool has_wide_floats();
+
 }  // namespace t2i

@@ -165,11 +165,6 @@ float* winograd::thread_scratch(int64_t floats) {
   return room.data();
 }
 
-bool winograd_runs_here() {
-  static const bool yes = !is_x86_64() || (processor_has("avx2") && processor_has("fma3") && processor_has("bmi2"));
-  return yes;
-}
-
 at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias) {
   at::Tensor y = at::empty({x.size(0), weight.size(0), x.size(2), x.size(3)}, x.options());

@@ -8,8 +8,7 @@
 
 namespace t2i {
 
-// False on x86-64 without AVX2.
-bool winograd_runs_here();
+// Ask has_wide_floats() first.
 
 // x [B,C,H,W], weight [O,C,3,3], bias [O] or undefined -> [B,O,H,W]. All contiguous. m is 2 or 4.
 at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& weight,

@@ -19,7 +19,7 @@ struct Plane {
   int64_t pixels() const { return height * width * lanes; }
 };
 
-// On x86-64 the functions here are compiled for processors with AVX2: ask winograd_runs_here() before calling them.
+// On x86-64 the functions here are compiled for processors with AVX2: ask has_wide_floats() before calling them.
 
 void input_to_tiles(Plane p, const float* x, float* tiles, int64_t step);  // B^T d B
 void tiles_to_input(Plane p, const float* tiles, int64_t step, float* x);  // its transpose; x is overwritten
