@@ -12,6 +12,7 @@
 #include "core/checkpoint/run_lock.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
+#include "core/model/digest.h"
 #include "core/precision/device.h"
 #include "core/session.h"
 #include "core/train/bad_samples.h"
@@ -45,6 +46,15 @@ Dataset open_data(const Config& config, const Task& task, LoaderOptions& loader,
   if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
   if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
   return open_dataset(config.data.path, loader.columns, options);
+}
+
+// A stale copy of the model on one machine would train weights that drift apart unseen.
+std::vector<std::pair<std::string, std::string>> loaded_weights(Session& session) {
+  std::vector<std::pair<std::string, std::string>> digests;
+  for (const char* role : {"text_encoder", "vae", "denoiser"})
+    for (const std::string& part : session.model->parts(role))
+      if (session.model->has(part)) digests.emplace_back("weights of " + part, digest_of(session.model->store(part)));
+  return digests;
 }
 
 std::unique_ptr<Reducer> make_reducer(Group& group, const ParamStore& weights) {
@@ -119,6 +129,8 @@ int run_command(const RunOptions& options) {
   state.optimizer = make_optimizer_state(state.weights->trained);
   state.loss_scale = LossScale(session->device, compute == at::kHalf);
   if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);
+
+  if (group->world() > 1) require_equal(*group, loaded_weights(*session));
 
   // Where an earlier attempt left off.
   RunCounts counts = resume(options, *session, dataset, *group, state);

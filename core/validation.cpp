@@ -8,6 +8,7 @@
 #include "core/data/transform.h"
 #include "core/generate/paint.h"
 #include "core/train/batch.h"
+#include "core/train/stop_signal.h"
 
 namespace t2i {
 namespace {
@@ -59,6 +60,8 @@ std::unique_ptr<Sampler> sampler_for_drawing(Session& session, const ValidationC
                       options);
 }
 
+struct StopAsked {};
+
 }  // namespace
 
 void check_validation(Session& session, const Config& config) {
@@ -86,15 +89,17 @@ void check_validation(Session& session, const Config& config) {
   if (!errors.empty()) throw Failure(std::move(errors));
 }
 
-void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook) {
+static void draw_all(Session& session, const Config& config, TrainState& state, Logbook& logbook) {
   const ValidationConfig& v = config.validation;
-  if (v.prompts.empty()) return;
   at::NoGradGuard no_grad;
   AverageInPlace average(state);
   std::unique_ptr<Task> task = task_for_drawing(session, v);
   Painter painter(*session.model, *task, session.device, at::kFloat);
   int64_t side = config.data.resolution.value_or(session.model->about().value("resolution", int64_t{512}));
 
+  auto stop_when_asked = [](size_t, size_t) {
+    if (stop_signal()) throw StopAsked{};
+  };
   Path folder = Path(config.output) / "validation_images" / fmt::format("step-{:07}", state.step);
   make_folders(folder);
   for (size_t i = 0; i < v.prompts.size(); ++i) {
@@ -105,7 +110,7 @@ void draw_validation_pictures(Session& session, const Config& config, TrainState
       jobs.push_back(std::move(job));
     }
     auto sampler = sampler_for_drawing(session, v);
-    at::Tensor rgb_NHWC = to_rgb8(painter.paint(jobs, side, side, *sampler).pixels).contiguous();
+    at::Tensor rgb_NHWC = to_rgb8(painter.paint(jobs, side, side, *sampler, stop_when_asked).pixels).contiguous();
     for (int64_t k = 0; k < v.num_images; ++k) {
       int width = static_cast<int>(rgb_NHWC.size(2)), height = static_cast<int>(rgb_NHWC.size(1));
       std::span<const uint8_t> rgb(rgb_NHWC[k].const_data_ptr<uint8_t>(), static_cast<size_t>(rgb_NHWC[k].numel()));
@@ -113,6 +118,15 @@ void draw_validation_pictures(Session& session, const Config& config, TrainState
       write_png(file, width, height, rgb, {{"prompt", v.prompts[i]}, {"seed", std::to_string(v.seed + k)}, {"step", std::to_string(state.step)}});
       logbook.image(fmt::format("validation/{:03}-{}", i, k), file, width, height, state.step);
     }
+  }
+}
+
+void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook) {
+  if (config.validation.prompts.empty()) return;
+  try {
+    draw_all(session, config, state, logbook);
+  } catch (const StopAsked&) {
+    logbook.note("the validation pictures were not finished: asked to stop");
   }
 }
 

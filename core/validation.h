@@ -8,6 +8,7 @@ namespace t2i {
 
 // One picture per validation.prompts × validation.num_images into OUTPUT/validation_images/step-SSSSSSS/, and into
 // TensorBoard. With an average of the weights (train.use_ema) the average draws. Nothing when there are no prompts.
+// A signal to stop ends it between two steps of the sampler; pictures that are done stay.
 void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook);
 
 // What drawing them needs and the configuration does not give or names wrongly: pictures, sampler. To be asked before

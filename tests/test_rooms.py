@@ -22,7 +22,7 @@ MAY = {
     "core/cuda": BASE | {"core/kernel", "core/dist"},
     "core/dist": BASE,
     "core/model": BASE | {"core/precision", "core/dist", "core/checkpoint", "core/kernel"},
-    "core/plug": BASE | {"core/model", "core/kernel", "core/checkpoint", "core/config", "t2i", "core/train/meter.h",
+    "core/plug": BASE | {"core/model", "core/kernel", "core/checkpoint", "core/config", "t2i", "core/plug/meter.h",
                           "core/commands.h"},
     "core/generate": BASE | {"core/model", "core/plug", "core/precision", "core/kernel", "core/config", "core/checkpoint", "core/data"},
     "core/train": BASE | {"core/config", "core/data", "core/checkpoint", "core/metric", "core/precision", "core/kernel", "core/dist",

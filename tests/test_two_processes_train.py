@@ -4,9 +4,11 @@ processes changes on the way, when one of them is killed, and when one of them i
 Breaks: the share of the batch that a rank takes, the reducer, resume, the restart under torchrun, agreement before step 1.
 """
 
+import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +17,7 @@ import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import T2I, metrics, sd_folder, settings, sha256, t2i, triplet_data
 
 STEPS = 12
@@ -44,8 +46,8 @@ def clean_environment():
     return {k: v for k, v in os.environ.items() if not k.startswith(LAUNCH)}
 
 
-def start(size, arguments, per_rank=lambda rank: ([], {})):
-    """One process per rank, as srun starts them; per_rank gives a rank more arguments and variables."""
+def start(size, arguments, per_rank=lambda rank: ([], {}), folder=lambda rank: None):
+    """One process per rank, as srun starts them; per_rank gives a rank more arguments and variables, folder where it runs."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
@@ -54,7 +56,7 @@ def start(size, arguments, per_rank=lambda rank: ([], {})):
         extra, variables = per_rank(rank)
         env = clean_environment() | {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size),
                                      "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} | variables
-        processes.append(subprocess.Popen([str(T2I), *arguments, *extra], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        processes.append(subprocess.Popen([str(T2I), *arguments, *extra], env=env, cwd=folder(rank), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     return processes
 
 
@@ -158,8 +160,9 @@ def test_a_lost_rank_ends_the_other_with_76(place):
 
 
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(place, pair):
-    processes = start(2, command(place, "signalled", 2))
-    while not (place / "signalled" / "metrics.jsonl").exists() or len(metrics(place / "signalled")) < 2:
+    """At once, not at the next logging step: this run has none before its end."""
+    processes = start(2, command(place, "signalled", 2, *settings(train__log_every_steps=100, checkpoint__every_steps=2)))
+    while not state(place, "signalled", 2).exists():
         assert processes[0].poll() is None, processes[0].communicate()
         time.sleep(0.02)
     processes[1].send_signal(signal.SIGTERM)
@@ -168,6 +171,43 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(place, pair):
     assert last < STEPS and state(place, "signalled", last).exists()
     finish(start(2, command(place, "signalled", 2)), [0, 0])
     assert sha256(state(place, "signalled")) == sha256(state(place, "pair"))
+
+
+def test_ranks_whose_weights_differ_do_not_train(place):
+    """The same configuration and path, but one machine has an older copy of the model."""
+    folder = place / "stale"
+    for rank in range(2):
+        (folder / f"machine{rank}").mkdir(parents=True)
+        shutil.copytree(place / "model", folder / f"machine{rank}" / "model")
+    weights = folder / "machine1" / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["conv_in.weight"][0, 0, 0, 0] += 1e-3
+    save_file(tensors, weights, {"format": "pt"})
+    arguments = command(place, "stale/out", 2)
+    arguments[arguments.index(str(place / "model"))] = "model"
+    outputs = finish(start(2, arguments, folder=lambda rank: folder / f"machine{rank}"), [76, 76])
+    assert all("T2I-E5003" in o and "weights of unet" in o for o in outputs), outputs
+
+
+def test_a_loss_that_is_no_number_names_the_samples_of_its_rank(place):
+    """One rank's row is bad; both stop, and both name that rank's samples and not the others'."""
+    folder = place / "poisoned"
+    shutil.copytree(place / "model", folder / "model")
+    shutil.copytree(place / "data", folder / "data")
+    lines = [json.loads(line) for line in (folder / "data" / "metadata.jsonl").read_text().splitlines()]
+    lines[7]["instruction"] = "z"
+    (folder / "data" / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    encoder = folder / "model" / "text_encoder" / "model.safetensors"
+    tensors = load_file(encoder)
+    vocabulary = json.loads((folder / "model" / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    tensors[next(n for n in tensors if n.endswith("token_embedding.weight"))][vocabulary["z</w>"]] = float("nan")
+    save_file(tensors, encoder, {"format": "pt"})
+    arguments = command(folder, "out", 2)
+    outputs = finish(start(2, arguments), [70, 70])
+    for output in outputs:
+        line = next(line for line in output.splitlines() if "T2I-E4201" in line)
+        samples = re.search(r"Its samples: (rank \d): (.*?)\. →", line)
+        assert samples and "metadata.jsonl:8" in samples[2] and line.count("rank ") == 1, line
 
 
 @pytest.mark.parametrize("what", ["configuration", "data"])

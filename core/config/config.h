@@ -59,7 +59,7 @@ struct TrainConfig {
   double ema_decay = 0.9999;
   std::string device = "auto";          // auto, cpu, cuda
   int64_t num_threads = 0;              // of the CPU's arithmetic; 0: as many as there are cores
-  std::string dtype = "float32";        // the trained weights as stored: float32, bfloat16, float16
+  std::string dtype = "float32";        // the trained weights as stored
   int64_t log_every_steps = 10;         // how often metrics are fetched from the device and written
   int64_t max_nan_skips = 0;            // steps with a loss that is no number, left out before the run stops
   std::vector<std::string> parameters;  // patterns (* is any text) of what is trained; empty: everything

@@ -86,7 +86,6 @@ struct Table {
 };
 
 constexpr double max_pixels_limit = 1e10, any_count = 1e12;
-const std::vector<std::string> dtypes = {"float32", "bfloat16", "float16"};
 
 std::vector<Knob> component_knobs() {
   return {
@@ -192,7 +191,7 @@ std::vector<Knob> train_knobs() {
       train("num_threads", &T::num_threads, "Threads of the CPU's arithmetic; 0 takes every core.")
           .at_least(0)
           .at_most(4096),
-      train("dtype", &T::dtype, "How the trained weights are stored.").one_of(dtypes),
+      train("dtype", &T::dtype, "How the trained weights are stored.").one_of({"float32"}),
       train("log_every_steps", &T::log_every_steps,
             "Metrics are fetched from the device and written every so many steps.")
           .at_least(1)

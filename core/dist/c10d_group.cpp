@@ -344,6 +344,15 @@ class C10dGroup final : public Group {
     });
   }
 
+  double sum_on_hosts(double number, const std::string& what) override {
+    return guarded(next_label("sum", what), [&] {
+      at::Tensor sum = at::full({1}, number, at::kDouble);
+      std::vector<at::Tensor> tensors{sum};
+      gloo_->allreduce(tensors)->wait();
+      return sum.item<double>();
+    });
+  }
+
   std::vector<std::string> gather_text(const std::string& text, const std::string& what) override {
     return meet(text, what, std::max(timeout_, milliseconds(1s)));
   }

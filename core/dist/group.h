@@ -32,6 +32,8 @@ class Group {
   virtual std::unique_ptr<Pending> start_all_reduce(at::Tensor tensor, const std::string& what) = 0;
   void all_reduce(at::Tensor tensor, const std::string& what) { start_all_reduce(std::move(tensor), what)->wait(); }
   virtual void broadcast(at::Tensor tensor, int from_rank, const std::string& what) = 0;
+  // Sum of every rank's number, through the hosts alone: no device is waited for. Cheap enough for every step.
+  virtual double sum_on_hosts(double number, const std::string& what) = 0;
   // Every rank's text, by rank. Small texts, no device involved: settings, counts, versions.
   virtual std::vector<std::string> gather_text(const std::string& text, const std::string& what) = 0;
   // Everyone waits for everyone, through the store and with its own long limit: for work that one rank does alone.

@@ -31,6 +31,7 @@ struct PretendedGroup final : Group {
     return std::make_unique<Sum>(*this, tensor, peer.narrow(0, begin, tensor.numel()) / 2);
   }
   void broadcast(at::Tensor, int, const std::string&) override {}
+  double sum_on_hosts(double number, const std::string&) override { return number; }
   std::vector<std::string> gather_text(const std::string&, const std::string&) override { return {}; }
   void barrier(const std::string&) override {}
 };
@@ -229,6 +230,7 @@ TEST(reducer, a_failing_reduction_ends_backward_with_its_own_error) {
       return single_group()->start_all_reduce({}, what);
     }
     void broadcast(at::Tensor, int, const std::string&) override {}
+    double sum_on_hosts(double number, const std::string&) override { return number; }
     std::vector<std::string> gather_text(const std::string&, const std::string&) override { return {}; }
     void barrier(const std::string&) override {}
     bool broken = false;

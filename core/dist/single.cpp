@@ -15,6 +15,7 @@ struct SingleGroup final : Group {
     return std::make_unique<Done>();
   }
   void broadcast(at::Tensor, int, const std::string&) override {}
+  double sum_on_hosts(double number, const std::string&) override { return number; }
   std::vector<std::string> gather_text(const std::string& text, const std::string&) override { return {text}; }
   void barrier(const std::string&) override {}
 };

@@ -69,12 +69,18 @@ int32_t set_last_error(int32_t code, std::string text) {
   return code;
 }
 
+void check_callback(int32_t code) {
+  if (code != T2I_OK) throw CallbackFailure(code, error_text);
+}
+
 int32_t set_last_error(const std::exception& e) {
+  if (auto callback = dynamic_cast<const CallbackFailure*>(&e)) return set_last_error(callback->code, callback->what());
   int32_t code = is_out_of_memory(e) ? T2I_E_OOM : dynamic_cast<const c10::Error*>(&e) ? T2I_E_INVALID : T2I_E_INTERNAL;
   return set_last_error(code, text_of(e));
 }
 
 bool is_out_of_memory(const std::exception& e) {
+  if (auto callback = dynamic_cast<const CallbackFailure*>(&e)) return callback->code == T2I_E_OOM;
   if (dynamic_cast<const c10::OutOfMemoryError*>(&e) || dynamic_cast<const std::bad_alloc*>(&e)) return true;
   return text_of(e).find("DefaultCPUAllocator") != std::string::npos;  // no type of its own
 }

@@ -3,6 +3,7 @@
 #include <t2i/plugin.h>
 
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 #include "core/base/error.h"
@@ -16,6 +17,13 @@ const t2i_host* host();
 const std::string& last_error_text();
 int32_t set_last_error(int32_t code, std::string text);
 int32_t set_last_error(const std::exception& e);  // with the code that fits it, and without torch's C++ stack
+
+// A plugin's callback failed inside of torch: its code and text, kept on the way out.
+struct CallbackFailure : std::runtime_error {
+  int32_t code;
+  CallbackFailure(int32_t c, const std::string& text) : std::runtime_error(text), code(c) {}
+};
+void check_callback(int32_t code);  // throws one unless ok
 
 // Did memory run out, of the host or of a device? torch says so in several ways.
 bool is_out_of_memory(const std::exception& e);

@@ -7,13 +7,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "core/base/file.h"
 #include "core/metric/jsonl.h"
 #include "core/metric/progress.h"
 #include "core/metric/tensorboard.h"
-#include "core/train/meter.h"
+#include "core/plug/meter.h"
 
 namespace t2i {
 
@@ -75,25 +76,46 @@ void Logbook::image(const std::string& tag, const std::string& png_path, int64_t
 }
 
 // Columns of the table that travels from the device: one row a step.
-enum Column { loss_column, raw_column, norm_column, bad_column, watched_column, columns };
+enum Column { loss_column, raw_column, norm_column, bad_column, scale_column, watched_column, columns };
 
 static at::Tensor table_of(const std::vector<StepRecord>& records) {
   std::vector<at::Tensor> rows;
   for (const StepRecord& r : records) {
     at::Tensor watched = r.result.watched_grad.defined() ? r.result.watched_grad : at::zeros_like(r.result.grad_norm);
     rows.push_back(at::stack({r.result.loss.to(at::kFloat), r.result.raw_loss.to(at::kFloat), r.result.grad_norm,
-                              r.result.found_bad.reshape({}), watched.to(at::kFloat)}));
+                              r.result.found_bad.reshape({}), r.result.loss_scale, watched.to(at::kFloat)}));
   }
   return at::stack(rows);
+}
+
+static std::string first_few(const std::vector<std::string>& samples) {
+  return fmt::format("{}{}", fmt::join(std::span(samples).first(std::min<size_t>(samples.size(), 4)), ", "),
+                     samples.size() > 4 ? fmt::format(" and {} more", samples.size() - 4) : "");
+}
+
+// The samples to look at. Of several processes those whose own loss is no number; where all losses are numbers and
+// only the gradient is not, those of all.
+static std::string samples_of_bad_step(Group& group, const std::vector<std::string>& own, bool own_loss_is_good) {
+  if (group.world() == 1) return first_few(own);
+  std::vector<std::string> guilty, all;
+  int rank = 0;
+  for (const std::string& answer : group.gather_text((own_loss_is_good ? "+" : "-") + first_few(own), "samples")) {
+    all.push_back(fmt::format("rank {}: {}", rank++, answer.substr(1)));
+    if (answer.starts_with('-')) guilty.push_back(all.back());
+  }
+  return fmt::format("{}", fmt::join(guilty.empty() ? all : guilty, "; "));
 }
 
 void Logbook::flush() {
   State& s = *state_;
   if (s.records.empty()) return;
-  at::Tensor table = table_of(s.records);
-  if (s.group.world() > 1) s.group.all_reduce(table, "metrics"), table.div_(s.group.world());
-  table = table.to(at::kCPU).contiguous();
-  auto value = table.accessor<float, 2>();
+  at::Tensor table = table_of(s.records), own = table;
+  if (s.group.world() > 1) {
+    own = table.clone();
+    s.group.all_reduce(table, "metrics"), table.div_(s.group.world());
+  }
+  table = table.to(at::kCPU).contiguous(), own = own.to(at::kCPU).contiguous();
+  auto value = table.accessor<float, 2>(), own_value = own.accessor<float, 2>();
   std::vector<StepRecord> records = std::exchange(s.records, {});
   for (size_t i = 0; i < records.size(); ++i) {
     const StepRecord& r = records[i];
@@ -105,7 +127,10 @@ void Logbook::flush() {
     m.images_per_second = static_cast<double>(r.images) / r.step_seconds;
     m.memory_bytes = peak_memory_bytes();
     if (r.result.watched_grad.defined()) m.extras.push_back({"grad/attention_qk", row[watched_column]});
-    bool bad = row[bad_column] > 0 && !s.loss_scaling;  // with loss scaling an overflow is part of the method
+    if (s.loss_scaling) m.extras.push_back({"loss_scale", row[scale_column]});
+    // With loss scaling a gradient that overflows is part of the method, while the scale can still fall.
+    bool part_of_the_method = s.loss_scaling && std::isfinite(m.loss) && row[scale_column] > 1;
+    bool bad = row[bad_column] > 0 && !part_of_the_method;
     if (i + 1 == records.size())
       for (auto& [name, mean] : meter_read()) m.extras.push_back({name, mean});
     if (s.lines) s.lines->write(m);
@@ -115,10 +140,9 @@ void Logbook::flush() {
     if (!bad) continue;
     if (++s.bad_steps > s.config.train.max_nan_skips)
       fail({fmt::format("step {}", r.step), fmt::format("the loss or its gradient is no number (loss {})", m.loss),
-            fmt::format("It did not change the weights{}. Its samples: {}{}",
+            fmt::format("It did not change the weights{}. Its samples: {}",
                         s.saved_step ? fmt::format("; checkpoint-{} is from before it", s.saved_step) : "",
-                        fmt::join(std::span(r.samples).first(std::min<size_t>(r.samples.size(), 4)), ", "),
-                        r.samples.size() > 4 ? fmt::format(" and {} more", r.samples.size() - 4) : ""),
+                        samples_of_bad_step(s.group, r.samples, std::isfinite(own_value[static_cast<int64_t>(i)][loss_column]))),
             "look at these samples; lower optimizer.learning_rate, set train.mixed_precision: fp32, or leave such "
             "steps out with "
             "train.max_nan_skips",

@@ -18,13 +18,12 @@ static LrSchedule schedule_of(const OptimizerConfig& o, int64_t max_steps) {
   return s;
 }
 
-// Has any process been asked to stop? With several, all must leave after the same step, so they compare at logging steps.
-static bool asked_to_stop(Group& group, int64_t step, int64_t every) {
-  if (group.world() == 1) return stop_signal() != 0;
-  if (step % every) return false;
-  for (const std::string& answer : group.gather_text(stop_signal() ? "stop" : "go", "stop signals"))
-    if (answer == "stop") return true;
-  return false;
+// Has any process been asked to stop? With several, all must leave after the same step, so they ask each other.
+static bool asked_to_stop(Group& group) { return group.sum_on_hosts(stop_signal() ? 1 : 0, "stop signals") > 0; }
+
+static std::string stopped_by(const std::string& where) {
+  std::string who = stop_signal() ? fmt::format("stopped by signal {}", stop_signal()) : "stopped with another process";
+  return fmt::format("{} {}; the same command goes on from here", who, where);
 }
 
 Exit train_loop(const Config& config, StepContext& context, TrainState& state, int64_t& samples_seen, BatchSource& batches,
@@ -34,7 +33,10 @@ Exit train_loop(const Config& config, StepContext& context, TrainState& state, i
   const LrSchedule schedule = schedule_of(config.optimizer, plan.max_steps);
   int64_t saved_at = state.step;
   auto due = [](int64_t step, int64_t every) { return every > 0 && step % every == 0; };
-  if (state.step == 0 && config.validation.every_steps > 0) hooks.validate();  // the base model, to compare with
+  if (state.step == 0 && config.validation.every_steps > 0) {  // the base model, to compare with
+    hooks.validate();
+    if (asked_to_stop(context.group)) return logbook.note(stopped_by("before the first step")), Exit::preempted;
+  }
 
   batches.start(state.step, samples_seen);
   while (state.step < plan.max_steps) {
@@ -56,15 +58,19 @@ Exit train_loop(const Config& config, StepContext& context, TrainState& state, i
     logbook.add(std::move(record));
     kill_point("step");
 
-    bool stop = asked_to_stop(context.group, state.step, log_every);
+    bool stop = asked_to_stop(context.group);
     hooks.report();
     if (logging || stop || (host_sees_values && context.group.world() == 1)) logbook.flush();
     if (due(state.step, config.checkpoint.every_steps) || stop)
       logbook.flush(), hooks.save(), saved_at = state.step, logbook.saved(state.step);
-    if (due(state.step, config.validation.every_steps)) hooks.validate(), logbook.paused();
-    if (stop && state.step < plan.max_steps) {
-      logbook.note(fmt::format("stopped by signal {} after step {}; the same command goes on from here", stop_signal(), state.step));
-      return Exit::preempted;
+    if (stop && state.step < plan.max_steps)
+      return logbook.note(stopped_by(fmt::format("after step {}", state.step))), Exit::preempted;
+    if (due(state.step, config.validation.every_steps)) {
+      hooks.validate(), logbook.paused();
+      if (state.step < plan.max_steps && asked_to_stop(context.group)) {  // while it drew
+        if (saved_at != state.step) hooks.save();
+        return logbook.note(stopped_by(fmt::format("after step {}", state.step))), Exit::preempted;
+      }
     }
   }
   logbook.flush();

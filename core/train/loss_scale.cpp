@@ -13,6 +13,7 @@ void LossScale::update(const at::Tensor& found_bad) {
   if (!dynamic_) return;
   at::NoGradGuard no_grad;
   at::_amp_update_scale_(scale_, good_steps_, found_bad.reshape({}), /*growth_factor=*/2.0, /*backoff_factor=*/0.5, /*growth_interval=*/2000);
+  scale_.clamp_(1.0);  // at 0 it could never rise again; at 1 an overflow is no matter of the scale
 }
 
 void LossScale::restore(const at::Tensor& scale, const at::Tensor& good_steps) {

@@ -1,5 +1,6 @@
 // Dynamic loss scaling for fp16 (Micikevicius et al. 2018, arXiv:1710.03740): gradients are computed of scale · loss so
-// that small ones survive; a step whose gradient overflowed is left out and the scale halved; 2000 good steps double it.
+// that small ones survive; a step whose gradient overflowed is left out and the scale halved, down to 1; 2000 good steps
+// double it.
 // All on the device: nobody waits to learn whether a step overflowed.
 #pragma once
 #include <ATen/core/Tensor.h>

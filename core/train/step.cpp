@@ -47,7 +47,8 @@ StepResult train_step(StepContext& c, TrainState& state, double learning_rate, b
   // The gradient is still multiplied by the loss scale; the norm is of what it stands for. Clipping changes only the
   // number the optimizer divides by.
   at::NoGradGuard no_grad;
-  at::Tensor scale = state.loss_scale.value();
+  const at::Tensor& scale = state.loss_scale.value();
+  out.loss_scale = scale.clone();  // it is changed in place below
   out.grad_norm = at::linalg_vector_norm(weights.trained_grad, 2, {}, false, at::kFloat) / scale;
   out.found_bad = at::logical_not(at::isfinite(out.grad_norm)).to(at::kFloat).reshape({1});
   at::Tensor divisor = scale;

@@ -42,6 +42,7 @@ struct StepResult {
   at::Tensor loss, raw_loss;  // means over this process's samples of the step
   at::Tensor grad_norm;       // before clipping, of the averaged gradient
   at::Tensor found_bad;       // [1]: 1 where the gradient was not finite and nothing was changed
+  at::Tensor loss_scale;      // that the gradients were made with
   at::Tensor watched_grad;    // undefined unless asked for
 };
 

@@ -103,6 +103,7 @@ std::string Sd15::description(const Json& config) const {
   about["first_layer"] = {{"part", "unet"}, {"weight", "conv_in.weight"}, {"config_key", "in_channels"},
                           {"channels", unet_config_.in_channels}};
   about["source_latents"] = "unscaled";
+  about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
   if (text_config_) about["token_limit"] = text_config_->positions;
   about["default_loss"] = objective_of(config.value("scheduler", Json::object()));
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "ddim";

@@ -39,7 +39,7 @@ struct PluginNode : torch::autograd::Function<PluginNode> {
     auto handles = borrow_all(in);
     t2i_tensor out = nullptr;
     int32_t rc = callbacks->forward(callbacks->ctx, handles.data(), static_cast<uint32_t>(handles.size()), &out);
-    TORCH_CHECK(rc == T2I_OK, last_error_text());
+    check_callback(rc);
     return take(out);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx, torch::autograd::variable_list grads) {
@@ -50,7 +50,7 @@ struct PluginNode : torch::autograd::Function<PluginNode> {
     int32_t rc = callbacks->backward(callbacks->ctx, handles.data(), static_cast<uint32_t>(handles.size()), borrow(grads[0]), out.data());
     torch::autograd::variable_list result;
     for (t2i_tensor h : out) result.push_back(take(h));
-    TORCH_CHECK(rc == T2I_OK, last_error_text());
+    check_callback(rc);
     result.emplace_back();  // no gradient for the callbacks themselves
     return result;
   }

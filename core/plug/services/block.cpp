@@ -20,8 +20,7 @@ std::vector<at::Tensor> call_body(Body body, void* context, const std::vector<at
   int32_t rc = body(context, in.data(), static_cast<uint32_t>(in.size()), out.data(), n_out);
   std::vector<at::Tensor> result;
   for (t2i_tensor h : out) result.push_back(take(h));
-  TORCH_CHECK_WITH(OutOfMemoryError, rc != T2I_E_OOM, last_error_text());  // it keeps its kind on the way out
-  TORCH_CHECK(rc == T2I_OK, last_error_text());
+  check_callback(rc);
   return result;
 }
 

@@ -1,7 +1,7 @@
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
 #include "core/plug/services/services.h"
-#include "core/train/meter.h"
+#include "core/plug/meter.h"
 
 namespace t2i {
 

@@ -1,4 +1,4 @@
-#include "core/train/meter.h"
+#include "core/plug/meter.h"
 
 #include <ATen/ATen.h>
 
