@@ -25,7 +25,7 @@ struct GenerateOptions {
     double scale = 1.0;
   };
   std::string model;
-  std::string plugin;  // empty: as model_index.json says
+  ComponentConfig plugin;  // no name: as model_index.json says
   ComponentConfig task;
   std::vector<Lora> loras;
   std::vector<std::string> images;   // one per prompt, or one for all

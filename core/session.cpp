@@ -44,9 +44,9 @@ static bool opens(const Model& model, const ModelFolder& folder) {
 
 // The model plugin that knows the folder's pipeline class, when none was named.
 static std::unique_ptr<Model> model_for(Session& session, const Config& config) {
-  if (!config.plugin.empty()) {
-    const Component& c = component_named(session, "model", config.plugin, "plugin", config);
-    auto model = std::make_unique<Model>(c, session.folder, checked_options(c, Json::object(), "plugin", config));
+  if (!config.plugin.name.empty()) {
+    const Component& c = component_named(session, "model", config.plugin.name, "plugin", config);
+    auto model = std::make_unique<Model>(c, session.folder, checked_options(c, config.plugin.options, "plugin", config));
     if (model->about().contains("pipelines") && !opens(*model, session.folder))
       session.notices.push_back(fmt::format("{}/model_index.json says {}; it is read as {}, as --plugin says",
                                             session.folder.asked, session.folder.pipeline_class, model->id()));
@@ -59,7 +59,7 @@ static std::unique_ptr<Model> model_for(Session& session, const Config& config) 
     tried.push_back(c.id);
     try {
       const Component& known = session.registry.find("model", c.id);
-      auto model = std::make_unique<Model>(known, session.folder, checked_options(known, Json::object(), "plugin", config));
+      auto model = std::make_unique<Model>(known, session.folder, checked_options(known, config.plugin.options, "plugin", config));
       if (opens(*model, session.folder)) return model;
     } catch (const Failure& f) {  // perhaps another family's configuration: the next plugin may know it
       refusals.insert(refusals.end(), f.errors.begin(), f.errors.end());

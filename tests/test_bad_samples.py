@@ -1,4 +1,5 @@
-"""bad_samples.jsonl under data.on_error: skip, written by several processes: every row that PIL cannot open, and no other.
+"""bad_samples.jsonl under data.on_error: skip, written by several processes: every row that json or PIL cannot read or that
+lacks a field, and no other.
 
 Broken by: rows that only another process than the first has met being lost; a row listed twice; a list of an earlier attempt
 that is not of this run.
@@ -21,7 +22,14 @@ def place(tmp_path):
     sd_folder(tmp_path / "model")
     triplet_data(tmp_path / "data", count=ROWS)
     dice = random.Random(5)
-    for i in dice.sample(range(ROWS), 9):
+    bad = dice.sample(range(ROWS), 13)
+    metadata = tmp_path / "data" / "metadata.jsonl"
+    lines = metadata.read_text().splitlines()
+    for i, line in zip(bad[9:], ["{'input_image': 'a.png'}", '["a.png"]', '{"input_image": "0-in.png", "output_image": "0-out.png"}',
+                                 '{"input_image": 7, "instruction": "x", "output_image": "0-out.png"}']):
+        lines[i] = line
+    metadata.write_text("\n".join(lines) + "\n")
+    for i in bad[:9]:
         path = tmp_path / "data" / f"{i}-{dice.choice(['in', 'out'])}.png"
         how = dice.choice(["gone", "cut", "page", "folder"])
         whole = path.read_bytes()
@@ -39,9 +47,11 @@ def unreadable(data):
     rows = []
     for i, line in enumerate((data / "metadata.jsonl").read_text().splitlines()):
         try:
+            row = json.loads(line)
+            assert isinstance(row, dict) and isinstance(row["instruction"], str)
             for column in ("input_image", "output_image"):
-                Image.open(data / json.loads(line)[column]).load()
-        except OSError:
+                Image.open(data / row[column]).load()
+        except (OSError, ValueError, KeyError, TypeError, AssertionError):
             rows.append(i)
     return rows
 
@@ -58,13 +68,13 @@ def listed(place, output):
 def test_what_any_process_met_is_listed_once(place):
     """Four epochs, so every row was asked for."""
     bad = unreadable(place / "data")
-    assert len(bad) == 9
+    assert len(bad) == 13
     stale = place / "two" / "bad_samples.jsonl"
     stale.parent.mkdir()
     stale.write_text('{"row": 3, "where": "%s", "error": "of a run that never saved", "id": "T2I-E3001"}\n' % (place / "data/metadata.jsonl:4"))
     said, silent = finish(start(2, command(place, "two")), [0, 0])
     assert listed(place, "two") == bad
-    assert f"notice: 9 of {ROWS} samples are left out (first: " in said and str(stale) in said
+    assert f"notice: 13 of {ROWS} samples are left out (first: " in said and str(stale) in said
     assert said.count("skipped: ") == len([line for line in stale.read_text().splitlines() if '"T2I-E3001"' in line or '"T2I-E3002"' in line])
     t2i(*command(place, "one", "--set", "train.train_batch_size=4"), env=clean_environment())
     assert pathlib.Path(place / "one" / "bad_samples.jsonl").read_text() == stale.read_text()

@@ -126,6 +126,16 @@ def rows_of_every_wrong_kind():
 
 
 @case
+def metadata_that_is_a_link_out():
+    """As an archive from somewhere may hold it; the same file named by its user is read."""
+    picture("elsewhere/a.png")
+    rows("elsewhere/list.jsonl", {"file_name": "a.png", "text": "not for this data set"})
+    os.mkdir("set")
+    os.symlink("../elsewhere/list.jsonl", "set/metadata.jsonl")
+    return ["dataset", "set", CAPTIONED]
+
+
+@case
 def paths_that_leave():
     write("outside.png", "x")
     picture("set/a.png", (4, 4))

@@ -139,6 +139,17 @@ def test_text(folder):
 
 
 @torch.no_grad()
+def test_clip_skip(folder):
+    """As an option of the family, on the command line; one layer fewer, then the final norm, as diffusers' clip_skip=1."""
+    got = folder.probe("text", None, *prompts(PROMPTS[0]), "--set", "plugin.clip_skip=1")["prompt_embeds"]
+    tokens = folder.probe("tokens", None, *prompts(PROMPTS[0]))["tokens"]
+    model = folder.pipeline.text_encoder
+    hidden = model(tokens, output_hidden_states=True).hidden_states[-2]
+    norm = next(m for name, m in model.named_modules() if name.endswith("final_layer_norm"))
+    assert_close(got, norm(hidden), FORWARD)
+
+
+@torch.no_grad()
 def test_encode(folder):
     pixels = folder.randn(2, 3, 24, 16).clamp(-1, 1)
     got = folder.probe("encode", {"pixels": pixels})

@@ -139,6 +139,17 @@ def prediction_type_unknown():
 
 
 @case
+def prediction_type_is_no_text():
+    edit_json("model/scheduler/scheduler_config.json", prediction_type=None)
+    return [run(), run("--plugin", "sd15")]
+
+
+@case
+def options_of_the_family():
+    return [run("--set", "plugin.clip_skip=9"), run("--set", "plugin.clip_skipp=1"), run("--plugin", "sd15", "--set", "plugin.clip_skip=one")]
+
+
+@case
 def prediction_type_of_another_loss():
     edit_json("model/scheduler/scheduler_config.json", prediction_type="v_prediction")
     return [run("--loss", "epsilon"), run(output="as-the-folder-says")]

@@ -63,6 +63,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add("save-latents", "OUT.safetensors", "also write the latents of the results")
       .add("dtype", "D", "float32, bfloat16 or float16 (float32)")
       .add("device", "D", "auto, cpu or cuda (auto)")
+      .add_list("set", "KEY=VALUE", "an option of the family or of the task, as plugin.clip_skip=1; may be repeated")
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
   if (!options.parse(arguments)) return 0;
 
@@ -74,7 +75,6 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
                     options.has("prompt") ? "--prompt and --prompts exclude each other" : "there is no prompt",
                     "give --prompt TEXT or --prompts FILE", "E1023");
   out.model = options.text("model");
-  out.plugin = options.text("plugin");
   for (const std::string& text : options.texts("lora")) out.loras.push_back(parse_lora(text));
   out.images = options.texts("image");
   out.prompts = options.texts("prompt");
@@ -98,8 +98,13 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
   out.dtype = options.choice("dtype", {"float32", "bfloat16", "float16"}, out.dtype);
   out.device = options.choice("device", {"auto", "cpu", "cuda"}, out.device);
   out.plugin_paths = options.texts("plugin-path");
+  std::vector<Setting> settings = options.settings({{"plugin", "plugin"}, {"task", "task"}});
+  for (const Setting& s : settings)
+    if (!s.key.starts_with("plugin") && !s.key.starts_with("task"))
+      options.problem(s.origin, "is no setting of generate", "keys that begin with plugin. or task. are", "E1023");
   options.finish();
-  out.task = load_config(std::nullopt, options.settings({{"task", "task"}})).task;
+  Config asked = load_config(std::nullopt, settings);
+  out.plugin = asked.plugin, out.task = asked.task;
   return call_engine("generate", &out);
 }
 

@@ -3,7 +3,7 @@
 // The structs below hold the defaults; knobs.cpp says for each field its range and its sentence, and everything else
 // (reading, help, schema, the commented config.yaml) is derived from the two. A nullable text is empty when null.
 //
-// The options of a task or a loss belong to a plugin that is not loaded when the configuration is read: they are kept
+// The options of a model, a task or a loss belong to a plugin that is not loaded when the configuration is read: they are kept
 // as JSON and checked later by check_options() in schema_check.h, with the positions remembered here.
 #pragma once
 #include <cstdint>
@@ -97,7 +97,7 @@ struct ValidationConfig {
 };
 
 struct Config {
-  std::string plugin;  // the model family; empty: as model_index.json says
+  ComponentConfig plugin;  // the model family; no name: as model_index.json says
   ComponentConfig task, loss;
   ModelConfig model;
   DataConfig data;
@@ -119,6 +119,9 @@ struct Setting {
 
 // Splits "a.b=v". Error E1008 when there is no '='.
 Result<Setting> parse_setting(const std::string& text);
+
+// The component that the key "plugin", "task" or "loss" chooses.
+ComponentConfig& chosen_component(Config& config, const std::string& key);
 
 // Reads the file (if any), then applies the settings in order, then checks every key, type and range.
 // Throws Failure with all problems at once; a file that cannot be read is E4103 to E4106 of core/base/file.h.

@@ -80,7 +80,7 @@ TEST(Config, SettingsOverrideAndMayBeRawText) {
   EXPECT_EQ(c.data.columns, (std::map<std::string, std::string>{{"a", "b"}, {"input_image", "img"}}));
   EXPECT_THAT(c.validation.prompts, ElementsAre("red", "a, b"));
   EXPECT_EQ(c.output, "runs/a: b #1");
-  EXPECT_EQ(c.plugin, "");
+  EXPECT_EQ(c.plugin.name, "");
   EXPECT_EQ(c.train.max_train_steps, std::nullopt);
   EXPECT_EQ(c.task.name, "mine");
   EXPECT_EQ(c.task.options["rate"], 0.1);

@@ -90,8 +90,8 @@ constexpr double max_pixels_limit = 1e10, any_count = 1e12;
 std::vector<Knob> component_knobs() {
   return {
       top("plugin", &Config::plugin,
-          "The model family's plugin; null reads it from the model folder's model_index.json.")
-          .or_null(),
+          "The model family's plugin: a name, or a map with name and the family's options; null reads it from the "
+          "model folder's model_index.json."),
       top("task", &Config::task,
           "What the model is taught to follow: a name, or a map with name and the task's options."),
       top("loss", &Config::loss, "The training objective: a name, or a map with name and the loss's options."),

@@ -110,11 +110,9 @@ void assign(Loader& load, const Knob& knob, const YamlNode& node) {
   knob.write(load.config, converted.value);
 }
 
-ComponentConfig& component(Config& config, const std::string& key) { return key == "task" ? config.task : config.loss; }
-
 // Another component's options mean nothing to this one.
 void choose(Loader& load, const std::string& key, const std::string& name) {
-  ComponentConfig& chosen = component(load.config, key);
+  ComponentConfig& chosen = chosen_component(load.config, key);
   if (chosen.name != name && !chosen.name.empty()) {
     chosen.options = nlohmann::json::object();
     std::erase_if(load.config.positions, [&](const auto& p) { return p.first.rfind(key + ".", 0) == 0; });
@@ -129,7 +127,7 @@ void assign_option(Loader& load, const std::string& key, const std::string& opti
   if (!converted.problem.empty())
     return load.note(where, fmt::format("{}.{} = {} {}", key, option, yaml_shown(node), converted.problem), "", "",
                      "E1003");
-  component(load.config, key).options[option] = converted.value;
+  chosen_component(load.config, key).options[option] = converted.value;
 }
 
 void assign_name(Loader& load, const Knob& knob, const YamlNode& node) {
@@ -256,6 +254,10 @@ void check_together(Loader& load) {
 }
 
 }  // namespace
+
+ComponentConfig& chosen_component(Config& config, const std::string& key) {
+  return key == "plugin" ? config.plugin : key == "task" ? config.task : config.loss;
+}
 
 Result<Setting> parse_setting(const std::string& text) {
   size_t equals = text.find('=');

@@ -30,7 +30,7 @@ std::map<std::string, nlohmann::json> flat(const Config& config) {
       out[knob.key] = canonical(nlohmann::json(knob.value(config)));
       continue;
     }
-    const ComponentConfig& component = knob.key == "task" ? config.task : config.loss;
+    const ComponentConfig& component = chosen_component(const_cast<Config&>(config), knob.key);
     out[knob.key] = component.name;
     for (const auto& [option, value] : component.options.items()) out[knob.key + "." + option] = canonical(value);
   }

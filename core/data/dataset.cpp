@@ -96,7 +96,7 @@ void read_folder(DatasetReading& reading) {
       reading.dataset.notices.push_back("read " + counted(files.size(), "metadata.jsonl file") + " (" + files.front() +
                                         " … " + files.back() + "); give a subfolder as data.path for one of them");
     else if (files.front() != "metadata.jsonl") reading.dataset.notices.push_back("read " + files.front());
-    return read_jsonl(reading, files);
+    return read_jsonl(reading, files, /*named=*/false);
   }
   if (listing.other_jsonl.size() > 1)
     return reading.problems.add(
@@ -168,10 +168,15 @@ void DatasetReading::add_image(Row& row, const std::string& column, const std::s
     if (gone) error.todo += ", remove the row, or set data.on_error: skip";
     return problems.add(error.id, error);
   }
-  uint64_t index = dataset.rows.size();  // of the row that is being put together
-  if (gone && (dataset.bad.empty() || dataset.bad.back().index != index)) dataset.bad.push_back({index, file.error()});
+  if (gone) row_problem(file.error().id, file.error());
   image_bytes.push_back(gone ? 0 : file->bytes);  // so the file's coming back is seen as a change of the data
   row.values[column] = path;
+}
+
+void DatasetReading::row_problem(const std::string& kind, Error error) {
+  if (!options.skip_bad_files) return problems.add(kind, std::move(error));
+  uint64_t index = dataset.rows.size();
+  if (dataset.bad.empty() || dataset.bad.back().index != index) dataset.bad.push_back({index, std::move(error)});
 }
 
 void DatasetReading::add_row(Row row) {
@@ -193,7 +198,7 @@ Dataset open_dataset(const std::string& path, const std::vector<ColumnSpec>& col
 
   DatasetReading reading(root, columns, options);
   if (folder) read_folder(reading);
-  else read_jsonl(reading, {fs::path(path).filename().string()});
+  else read_jsonl(reading, {fs::path(path).filename().string()}, /*named=*/true);
   if (!reading.problems.empty()) throw Failure(reading.problems.take());
   if (reading.dataset.rows.empty()) fail(nothing(path, "no row in it", "", "write a JSON object a line"));
   if (const auto& bad = reading.dataset.bad; bad.size() == reading.dataset.rows.size())

@@ -39,12 +39,12 @@ enum class CaptionMissing { error, empty, filename };  // filename: "red_car-02.
 struct DatasetOptions {
   bool allow_outside = false;
   CaptionMissing caption_missing = CaptionMissing::error;
-  bool skip_bad_files = false;  // a row whose picture is not there or cannot be opened stays, listed in Dataset::bad
+  bool skip_bad_files = false;  // a row that cannot be read, or whose files cannot, stays, listed in Dataset::bad
 };
 
 struct BadRow {
   uint64_t index = 0;
-  Error reason;  // the first of its pictures
+  Error reason;  // the first
 };
 
 struct Dataset {

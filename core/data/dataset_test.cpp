@@ -230,6 +230,23 @@ TEST(Dataset, CaptionsThatAreNotUtf8) {
   EXPECT_THAT(to_string(errors[1]), HasSubstr("UTF-16"));
 }
 
+TEST(Dataset, CaptionsThatCannotBeReadAreSkippedWithTheirRows) {
+  TestFolder folder;
+  for (const char* name : {"a", "b", "c", "d"}) folder.write(std::string(name) + ".png", "pixels");
+  folder.write("a.txt", "fine");
+  folder.write("b.txt", "caf\xe9");
+  std::filesystem::create_directory(folder / "c.txt");  // d has none
+  DatasetOptions skip;
+  skip.skip_bad_files = true;
+  Dataset dataset = open_dataset(folder.path(), captioned, skip);
+  ASSERT_EQ(dataset.rows.size(), 4u);
+  ASSERT_EQ(dataset.bad.size(), 3u);
+  EXPECT_EQ(dataset.bad[0].reason.id, "E3012");
+  EXPECT_EQ(dataset.bad[1].reason.id, "E3003");  // a folder is no caption
+  EXPECT_EQ(dataset.bad[2].reason.id, "E3003");
+  EXPECT_EQ(dataset.rows[0].values.at("text"), "fine");
+}
+
 TEST(Dataset, PathsCannotLeaveTheFolderAndNothingBlocks) {
   TestFolder outside, folder;
   outside.write("x.png", "pixels");

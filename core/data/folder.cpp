@@ -34,15 +34,16 @@ std::string without_extension(const std::string& path) { return path.substr(0, p
 std::optional<std::string> read_caption(DatasetReading& reading, const std::string& path) {
   std::string where = reading.shown(path);
   auto file = reading.folder.open(path, where, "the caption");
-  if (!file) return reading.problems.add("caption", file.error()), std::nullopt;
+  if (!file && file.error().id == "E3005") return reading.problems.add("caption", file.error()), std::nullopt;
+  if (!file) return reading.row_problem("caption", file.error()), std::nullopt;
   auto bytes = read_all(file.take(), max_caption_bytes, where, "the caption");
-  if (!bytes) return reading.problems.add("caption", bytes.error()), std::nullopt;
+  if (!bytes) return reading.row_problem("caption", bytes.error()), std::nullopt;
   std::string_view text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // the mark that some editors put first
   if (size_t bad = find_bad_utf8(text); bad != text.npos) {
     bool wide = text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff");
-    reading.problems.add("utf8", {where, "not UTF-8 at byte " + std::to_string(bad + 1),
-                                  wide ? "It begins as UTF-16 does" : "", "save it as UTF-8", "E3012", Exit::bad_data});
+    reading.row_problem("utf8", {where, "not UTF-8 at byte " + std::to_string(bad + 1),
+                                 wide ? "It begins as UTF-16 does" : "", "save it as UTF-8", "E3012", Exit::bad_data});
     return std::nullopt;
   }
   return std::string(trimmed(text));
@@ -96,6 +97,7 @@ void read_captioned_images(DatasetReading& reading, const FolderListing& listing
   }
   size_t missing = 0;
   std::string first_missing;
+  const bool skips_missing = reading.options.skip_bad_files && reading.options.caption_missing == CaptionMissing::error;
   for (const std::string& path : listing.images) {
     Row row;
     row.where = reading.shown(path);
@@ -107,10 +109,13 @@ void read_captioned_images(DatasetReading& reading, const FolderListing& listing
       if (missing++ == 0) first_missing = path;
       bool from_name = reading.options.caption_missing == CaptionMissing::filename;
       row.values[text->name] = from_name ? caption_from_name(path) : "";
+      if (skips_missing)
+        reading.row_problem("no caption", {row.where, "no caption; looked for " + caption_path, "", "write one",
+                                           "E3003", Exit::bad_data});
     }
     reading.add_row(std::move(row));
   }
-  if (missing == 0) return;
+  if (missing == 0 || (skips_missing && missing < listing.images.size())) return;
   std::string what = std::to_string(missing) + " of " + counted(listing.images.size(), "image") +
                      (missing == 1 ? " has no caption" : " have no caption");
   std::string looked_for = "first: " + first_missing + "; looked for " + without_extension(first_missing) + ".txt";

@@ -29,13 +29,18 @@ class JsonlReader {
 
  public:
   explicit JsonlReader(DatasetReading& reading) : reading_(reading) {}
-  void read_file(const std::string& path);
+  void read_file(const std::string& path, bool named);
   void finish();
 
  private:
+  std::optional<std::string> text_of(const std::string& path, bool named);
+  void bad_line(const std::string& where, Error error);
   void read_row(const Json& json, const std::string& folder, const std::string& where);
   void add_text(Row& row, const ColumnSpec& column, const Json& json);
   void add_path(Row& row, const ColumnSpec& column, const Json& json, const std::string& folder);
+  bool fills(const ColumnSpec& column) const {  // a text that is not there is made
+    return !column.is_image && reading_.options.caption_missing != CaptionMissing::error;
+  }
   void note_absent(const Row& row, const ColumnSpec& column, const Json& json);
   std::string field_names(size_t most) const;
 };
@@ -75,10 +80,33 @@ const char* kind_of(const Json& value) {
                               : "a text";
 }
 
-void JsonlReader::read_file(const std::string& path) {
+std::optional<std::string> JsonlReader::text_of(const std::string& path, bool named) {
   std::string shown = reading_.shown(path);
-  auto text = t2i::read_file(shown, max_jsonl_bytes);
-  if (!text) return reading_.problems.add("file", text.error());
+  if (named) {
+    auto text = t2i::read_file(shown, max_jsonl_bytes);
+    if (!text) return reading_.problems.add("file", text.error()), std::nullopt;
+    return text.take();
+  }
+  auto file = reading_.folder.open(path, shown, "the file");
+  if (!file) return reading_.problems.add("file", file.error()), std::nullopt;
+  auto bytes = read_all(file.take(), max_jsonl_bytes, shown, "the file");
+  if (!bytes) return reading_.problems.add("file", bytes.error()), std::nullopt;
+  return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+}
+
+// No row can be made of it; where such lines are skipped, an empty one holds its place.
+void JsonlReader::bad_line(const std::string& where, Error error) {
+  reading_.row_problem("syntax", std::move(error));
+  if (!reading_.options.skip_bad_files) return;
+  Row row;
+  row.where = where;
+  reading_.add_row(std::move(row));
+}
+
+void JsonlReader::read_file(const std::string& path, bool named) {
+  std::string shown = reading_.shown(path);
+  std::optional<std::string> text = text_of(path, named);
+  if (!text) return;
   std::string folder = path.find('/') == path.npos ? "" : path.substr(0, path.rfind('/') + 1);
   std::string_view rest = *text;
   if (rest.starts_with("\xef\xbb\xbf")) rest.remove_prefix(3);
@@ -96,11 +124,10 @@ void JsonlReader::read_file(const std::string& path) {
     ++rows_;
     auto json = parse_json(line, shown, rules);
     std::string where = shown + ":" + std::to_string(rules.first_line);
-    if (!json) reading_.problems.add("syntax", json.error());
+    if (!json) bad_line(where, json.error());
     else if (!json->is_object())
-      reading_.problems.add(
-          "syntax", {where, std::string("a row must be an object, like {\"text\": …}; this is ") + kind_of(*json), "",
-                     "write one object a line", "E3004", Exit::bad_data});
+      bad_line(where, {where, std::string("a row must be an object, like {\"text\": …}; this is ") + kind_of(*json), "",
+                       "write one object a line", "E3004", Exit::bad_data});
     else read_row(*json, folder, where);
   }
 }
@@ -121,7 +148,7 @@ void JsonlReader::add_path(Row& row, const ColumnSpec& column, const Json& json,
     auto field = json.find(name);
     if (field == json.end() || field->is_null()) continue;
     if (!field->is_string())
-      return reading_.problems.add(
+      return reading_.row_problem(
           "type", {row.where, "'" + name + "' is " + kind_of(*field) + "; the path of an image is wanted", "",
                    "write one path as a text", "E3004", Exit::bad_data});
     auto path = field->get<std::string>();
@@ -139,7 +166,7 @@ void JsonlReader::add_text(Row& row, const ColumnSpec& column, const Json& json)
     return;
   }
   if (field != json.end() && !field->is_null())
-    return reading_.problems.add(
+    return reading_.row_problem(
         "type", {row.where, "'" + column.in_data() + "' is " + kind_of(*field) + "; a text is wanted", "",
                  "write it in double quotes", "E3004", Exit::bad_data});
   if (column.required) note_absent(row, column, json);
@@ -152,8 +179,9 @@ void JsonlReader::add_text(Row& row, const ColumnSpec& column, const Json& json)
 
 void JsonlReader::note_absent(const Row& row, const ColumnSpec& column, const Json& json) {
   Absent& absent = absent_[column.name];
-  if (absent.rows++ > 0) return;
-  absent.first = row.where;
+  bool skips = reading_.options.skip_bad_files && !fills(column);
+  if (absent.rows++ > 0 && !skips) return;
+  if (absent.rows == 1) absent.first = row.where;
   std::vector<std::string> here;
   for (auto field = json.begin(); field != json.end(); ++field) here.push_back(field.key());
   absent.first_error = {row.where, "no field " + quoted(names_of(column)), "", "add it", "E3004", Exit::bad_data};
@@ -161,6 +189,7 @@ void JsonlReader::note_absent(const Row& row, const ColumnSpec& column, const Js
     absent.first_error.what += "; found '" + *similar + "'. Did you mean " + names_of(column).front() + "?";
     absent.first_error.todo = "correct the name";
   }
+  if (skips) reading_.row_problem("field", absent.first_error);
 }
 
 // The fields that rows have, the commonest first.
@@ -178,9 +207,8 @@ void JsonlReader::finish() {
     auto found = absent_.find(column.name);
     if (found == absent_.end()) continue;
     const Absent& absent = found->second;
-    bool fills = !column.is_image && reading_.options.caption_missing != CaptionMissing::error;
     std::string part = std::to_string(absent.rows) + " of " + counted(rows_, "row");
-    if (fills) {
+    if (fills(column)) {
       reading_.dataset.notices.push_back(part + " without '" + column.in_data() + "'; " +
                                          (reading_.options.caption_missing == CaptionMissing::empty
                                               ? "the empty text is used"
@@ -198,6 +226,8 @@ void JsonlReader::finish() {
       if (auto similar = similar_field(names_of(column), here))
         error.todo = "if '" + *similar + "' is the one, set data.columns: {" + column.name + ": " + *similar + "}";
       reading_.problems.add("column " + column.name, error);
+    } else if (reading_.options.skip_bad_files) {
+      continue;  // each such row is listed as bad
     } else if (column.is_image) {
       reading_.problems.add("field", absent.first_error);
       if (absent.rows > 1) {
@@ -218,9 +248,9 @@ void JsonlReader::finish() {
 
 }  // namespace
 
-void read_jsonl(DatasetReading& reading, const std::vector<std::string>& paths) {
+void read_jsonl(DatasetReading& reading, const std::vector<std::string>& paths, bool named) {
   JsonlReader reader(reading);
-  for (const std::string& path : paths) reader.read_file(path);
+  for (const std::string& path : paths) reader.read_file(path, named);
   reader.finish();
 }
 

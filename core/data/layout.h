@@ -47,6 +47,9 @@ struct DatasetReading {
   // Puts the image into the row if it is there and may be read, else notes the problem. In messages it is `subject`.
   void add_image(Row& row, const std::string& column, const std::string& path, const std::string& subject);
   void add_row(Row row);
+  // The row that is being put together cannot be used: it is listed as bad where such rows are skipped, else the
+  // problem is noted.
+  void row_problem(const std::string& kind, Error error);
 };
 
 // What lies in a folder and below it, links to folders not followed. Paths are relative, lists sorted bytewise.
@@ -63,8 +66,9 @@ struct FolderListing {
 };
 FolderListing list_folder(const std::string& root, Problems& problems);
 
-// The two readers. They add rows, notices and problems. The .jsonl paths are relative to the root.
+// The two readers. They add rows, notices and problems. The .jsonl paths are relative to the root and, unless the user
+// named the file, do not leave it.
 void read_captioned_images(DatasetReading& reading, const FolderListing& listing);
-void read_jsonl(DatasetReading& reading, const std::vector<std::string>& paths);
+void read_jsonl(DatasetReading& reading, const std::vector<std::string>& paths, bool named);
 
 }  // namespace t2i

@@ -97,6 +97,12 @@ const t2i_host* host() {
   return &the_host;
 }
 
+// The id in "model 'sd-like' create".
+static std::string quoted_in(const std::string& who) {
+  size_t begin = who.find('\''), end = who.rfind('\'');
+  return begin < end ? who.substr(begin + 1, end - begin - 1) : "ID";
+}
+
 void check(int32_t code, const std::string& who) {
   if (code == T2I_OK) return;
   std::string text = error_text.empty() ? "failed without saying why" : error_text;
@@ -105,7 +111,7 @@ void check(int32_t code, const std::string& who) {
       fail({who, "out of memory: " + text, "", "lower train.train_batch_size or data.resolution, or set train.gradient_checkpointing: true",
             "E4001", Exit::failed});
     case T2I_E_UNSUPPORTED:
-      fail({who, text, "", "see the component's documentation: t2i plugins info", "E2031", Exit::bad_data});
+      fail({who, text, "", "what it takes: t2i plugins info " + quoted_in(who), "E2031", Exit::bad_data});
     case T2I_E_MISSING:
       fail({who, text, "", "", "E2032", Exit::bad_data});
     default:

@@ -12,16 +12,27 @@ constexpr const char* class_of(std::string_view part) {
   return part == "unet" ? "UNet2DConditionModel" : part == "vae" ? "AutoencoderKL" : "CLIPTextModel";
 }
 
+// A text of scheduler_config.json.
+std::string text_of(const Json& scheduler, const char* key, const char* otherwise) {
+  auto found = scheduler.find(key);
+  if (found == scheduler.end()) return otherwise;
+  if (!found->is_string())
+    t2i::fail("scheduler/scheduler_config.json: '" + std::string(key) + "' is " + found->dump() + "; a text is wanted, as \"" +
+                  otherwise + "\"",
+              T2I_E_UNSUPPORTED);
+  return *found;
+}
+
 // The objective that the folder's scheduler says the model was trained with; empty where it says none that is known.
 std::string objective_of(const Json& scheduler) {
-  if (scheduler.value("_class_name", "").starts_with("FlowMatch")) return "rectified_flow";
-  std::string type = scheduler.value("prediction_type", "epsilon");
+  if (text_of(scheduler, "_class_name", "DDIMScheduler").starts_with("FlowMatch")) return "rectified_flow";
+  std::string type = text_of(scheduler, "prediction_type", "epsilon");
   return type == "v_prediction" || type == "epsilon" ? type : type == "flow_prediction" ? "rectified_flow" : "";
 }
 
 // What StableDiffusionPipeline sets in the scheduler it is given, whatever its file says; the pipeline for edits does not.
 Json changes_of_the_text_pipeline(const Json& scheduler) {
-  std::string name = scheduler.value("_class_name", "");
+  std::string name = text_of(scheduler, "_class_name", "");
   if (name.starts_with("FlowMatch")) return Json::object();
   Json changes = {{"steps_offset", 1}};
   bool clips_unless_told = name == "DDIMScheduler" || name == "DDPMScheduler";
