@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "core/commands.h"
-#include "core/dist/launch.h"
+#include "core/base/launcher_report.h"
 #include "core/generate.h"
 #include "core/memory/host_allocator.h"
 #include "core/plug/host.h"

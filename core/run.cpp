@@ -12,7 +12,6 @@
 #include "core/checkpoint/run_lock.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
-#include "core/model/digest.h"
 #include "core/precision/device.h"
 #include "core/session.h"
 #include "core/train/bad_samples.h"
@@ -20,6 +19,8 @@
 #include "core/train/loop.h"
 #include "core/train/pattern.h"
 #include "core/train/resume.h"
+#include "core/train/run_data.h"
+#include "core/train/run_state.h"
 #include "core/train/saved_state.h"
 #include "core/train/space.h"
 #include "core/train/stop_signal.h"
@@ -28,55 +29,9 @@
 namespace t2i {
 namespace {
 
-Dataset open_data(const Config& config, const Task& task, LoaderOptions& loader, int64_t resolution) {
-  for (const TaskColumn& c : task.columns()) {
-    auto mapped = config.data.columns.find(c.name);
-    loader.columns.push_back({c.name, c.is_image, mapped == config.data.columns.end() ? "" : mapped->second, true});
-  }
-  loader.transform.width = loader.transform.height = static_cast<int>(resolution);
-  loader.transform.center_crop = config.data.center_crop;
-  loader.transform.random_flip = config.data.random_flip;
-  loader.on_error = config.data.on_error == "skip" ? OnError::skip : OnError::stop;
-  loader.resize_mismatched = config.data.on_mismatch == "resize";
-  loader.num_workers = static_cast<int>(config.data.num_workers);
-  loader.limits.max_pixels = static_cast<uint64_t>(config.data.max_pixels);
-  DatasetOptions options;
-  options.allow_outside = config.data.allow_outside;
-  options.skip_bad_files = loader.on_error == OnError::skip;
-  if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
-  if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
-  return open_dataset(config.data.path, loader.columns, options);
-}
-
-// A stale copy of the model on one machine would train weights that drift apart unseen.
-std::vector<std::pair<std::string, std::string>> loaded_weights(Session& session) {
-  std::vector<std::pair<std::string, std::string>> digests;
-  for (const char* role : {"text_encoder", "vae", "denoiser"})
-    for (const std::string& part : session.model->parts(role))
-      if (session.model->has(part)) digests.emplace_back("weights of " + part, digest_of(session.model->store(part)));
-  return digests;
-}
-
-std::unique_ptr<Reducer> make_reducer(Group& group, const ParamStore& weights) {
-  std::vector<ReducedParameter> reduced;
-  for (const Parameter& p : weights.parameters)
-    if (p.trainable) reduced.push_back({p.value, p.offset, p.value.numel()});
-  return std::make_unique<Reducer>(group, weights.trained_grad, std::move(reduced));
-}
-
 int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
   if (config.train.max_train_steps) return *config.train.max_train_steps;
   return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
-}
-
-// Teaching a model another prediction than it was made for is allowed, and a common slip. Empty where it is not done.
-std::string changed_prediction(const Session& session) {
-  const ModelPart* scheduler = session.folder.find("scheduler");
-  Json before = scheduler ? scheduler->config.value("prediction_type", Json()) : Json();
-  Json after = session.loss->about().value("scheduler", Json::object()).value("prediction_type", before);
-  if (before.is_null() || before == after) return "";
-  return fmt::format("the model was trained to predict {} ({}); loss '{}' teaches it to predict {}", before.dump(),
-                     scheduler->config_path.string(), session.loss->id(), after.dump());
 }
 
 }  // namespace
@@ -102,15 +57,8 @@ int run_command(const RunOptions& options) {
   check_validation(*session, config);
 
   // What to train on.
-  const Json& about = session->model->about();
-  int64_t resolution = config.data.resolution.value_or(about.value("resolution", int64_t{512}));
-  if (resolution % session->model->downscale())
-    fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, session->model->downscale()),
-          "The VAE makes one latent of so many pixels a side",
-          fmt::format("use {}", resolution / session->model->downscale() * session->model->downscale()), "E1031",
-          Exit::config});
-  LoaderOptions loader_options;
-  Dataset dataset = open_data(config, *session->task, loader_options, resolution);
+  RunData data = open_run_data(config, *session);
+  const Dataset& dataset = data.dataset;
   BatchPlan plan{static_cast<uint64_t>(config.train.seed), config.train.train_batch_size, config.train.gradient_accumulation_steps,
                  group->rank(), group->world()};
   int64_t rows = static_cast<int64_t>(dataset.rows.size());
@@ -120,22 +68,13 @@ int run_command(const RunOptions& options) {
   // The weights: the denoiser is trained, encoders and VAE are frozen.
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
   for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
-  TrainState state;
-  state.weights = &load_part(*session, config, session->model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
-                             [&](const std::string& name) { return matches_any(name, config.train.parameters); });
-  if (!state.weights->trained.defined())
-    fail({"train.parameters", "no parameter matches", "", "use * for any text, as in *attn*", "E1032", Exit::config});
-  state.weights->recompute = config.train.gradient_checkpointing;
-  state.optimizer = make_optimizer_state(state.weights->trained);
-  state.loss_scale = LossScale(session->device, compute == at::kHalf);
-  if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);
-
+  TrainState state = start_state(*session, config, compute);
   if (group->world() > 1) require_equal(*group, loaded_weights(*session));
 
   // Where an earlier attempt left off.
   RunCounts counts = resume(options, *session, dataset, *group, state);
   if (group->is_first()) require_space(config, *session, state, max_steps);
-  Logbook logbook(config, *group, state.step, counts.nan_skips, max_steps, compute == at::kHalf);
+  Logbook logbook(config, *group, state.step, counts.nan_skips, max_steps, compute == at::kHalf, session->device);
   if (std::string n = changed_prediction(*session); !n.empty()) logbook.note("notice: " + n);
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
@@ -151,12 +90,12 @@ int run_command(const RunOptions& options) {
 
   // Train.
   Encoder encoder(*session->model, *session->task, session->device);
-  Loader loader(dataset, loader_options);
+  Loader loader(dataset, data.loader);
   BatchSource batches(dataset, loader, encoder, plan, session->device);
   std::unique_ptr<Reducer> reducer;
   if (group->world() > 1) reducer = make_reducer(*group, *state.weights);
   StepContext context{*session->model, *session->task, *session->loss, *group, config.train, config.optimizer, compute, reducer.get(),
-                      watched_parameters(*state.weights, about)};
+                      watched_parameters(*state.weights, session->model->about())};
   LoopHooks hooks;
   hooks.report = [&] { bad_samples.collect(loader, logbook); };
   hooks.save = [&] {

@@ -129,13 +129,20 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
   return s;
 }
 
+// A part's folder as messages show it: inside the model's as the user wrote that, or the one that replaces it.
+static std::string shown_folder(const Session& s, const std::string& part) {
+  const ModelPart* files = s.folder.find(part);
+  if (files && files->folder != s.folder.root / part) return files->folder.string();
+  return s.folder.asked + "/" + part;
+}
+
 ParamStore& load_part(Session& s, const Config& config, const std::string& part, at::ScalarType dtype,
                       const std::function<bool(const std::string&)>& is_trained) {
   const ModelPart* files = s.folder.part(part).take();
   ParamStore& store = s.model->build(part);
   store.allocate(dtype, s.device, is_trained);
   LoadRules rules;
-  rules.where = s.folder.asked + "/" + part;
+  rules.where = shown_folder(s, part);
   const Json& about = s.model->about().at("parts").at(part);
   rules.optional_prefix = about.value("optional_prefix", "");
   const Json renames = about.value("aliases", Json::object());
@@ -171,8 +178,8 @@ static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::
   if (wanted == at::kFloat || allowed.empty() || std::count(allowed.begin(), allowed.end(), dtype_name(wanted)))
     return wanted;
   if (asked)
-    s.notices.push_back(fmt::format("{}/{} is held in float32: it is not made for {}, which model.dtype asks for",
-                                    s.folder.asked, part, dtype_name(wanted)));
+    s.notices.push_back(fmt::format("{} is held in float32: it is not made for {}, which model.dtype asks for",
+                                    shown_folder(s, part), dtype_name(wanted)));
   return at::kFloat;
 }
 
@@ -193,6 +200,15 @@ std::string lower_precision_text(const Session& s, const std::vector<std::string
   std::string text;
   for (const auto& [type, parts] : parts_by_type) text += (text.empty() ? "held in " : "; in ") + type + ": " + parts;
   return text;
+}
+
+std::string changed_prediction(const Session& session) {
+  const ModelPart* scheduler = session.folder.find("scheduler");
+  Json before = scheduler ? scheduler->config.value("prediction_type", Json()) : Json();
+  Json after = session.loss->about().value("scheduler", Json::object()).value("prediction_type", before);
+  if (before.is_null() || before == after) return "";
+  return fmt::format("the model was trained to predict {} ({}); loss '{}' teaches it to predict {}", before.dump(),
+                     scheduler->config_path.string(), session.loss->id(), after.dump());
 }
 
 }  // namespace t2i

@@ -50,6 +50,10 @@ void load_role(Session& session, const Config& config, const std::string& role, 
 // The same for a role that is not trained: held as model.dtype says, where the model allows it, else in float32.
 void load_frozen_role(Session& session, const Config& config, const std::string& role);
 
+// Teaching a model another prediction than it was made for is allowed, and a common slip: a sentence that says so, empty
+// where it is not done.
+std::string changed_prediction(const Session& session);
+
 // "held in bfloat16: text_encoder (246.1 MB), vae (167.3 MB)", on a CPU with a warning of its time; empty where all
 // that is frozen is float32.
 std::string lower_precision_text(const Session& session, const std::vector<std::string>& roles);

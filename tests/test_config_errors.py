@@ -5,6 +5,7 @@ is an arguments.txt, the command line with these arguments, one a line, a first 
 than run), and expected.txt holds what is printed to the error stream and the exit code, byte for byte.
 With T2I_WRITE_EXPECTED=1 the texts are written instead of compared: read them before committing.
 """
+import json
 import os
 import pathlib
 import re
@@ -97,7 +98,6 @@ def test_version_is_the_projects():
 
 
 def test_help_names_every_option_and_key():
-    import json
     schema = json.loads(t2i("schema").stdout)
     text = t2i("run", "--help").stdout.decode()
     keys = 0
@@ -110,3 +110,10 @@ def test_help_names_every_option_and_key():
     for command in ("run", "generate", "probe", "plugins", "schema"):
         assert t2i(command, "--help").returncode == 0
         assert f"  {command} " in t2i("--help").stdout.decode()
+
+
+def test_the_launcher_is_told(tmp_path):
+    """torchrun prints what a rank left in this file; a mistyped option is noticed before the engine is loaded."""
+    told = tmp_path / "error.json"
+    done = subprocess.run([T2I, "run", "--modle", "x"], env={**os.environ, "TORCHELASTIC_ERROR_FILE": str(told)}, capture_output=True, text=True)
+    assert done.returncode == 64 and json.loads(told.read_text())["message"]["message"].strip() in done.stderr

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 
 import pytest
+import torch
 from test_run_errors import STEPS, cut, disk, flip, here, left_behind, place, poison, rows, run, start
 from tiny import T2I, metrics, sha256
 
@@ -164,6 +165,19 @@ def test_a_checkpoint_without_that_count_still_opens(here):
     done = succeed(run(train__max_nan_skips=1, train__max_train_steps=8))
     assert "going on from step 4" in done.stderr and "E41" not in done.stderr
     assert [m["loss"] is None for m in metrics("out")].count(True) == 2
+
+
+def test_what_made_a_checkpoint_is_compared(here):
+    """Going on with another torch or plugin is allowed and said: the same bits are promised only with the same."""
+    succeed(run(train__max_train_steps=2))
+    manifest = pathlib.Path("out/checkpoint-2/manifest.json")
+    body = manifest.read_text().rsplit(",\n \"seal\": ", 1)[0]
+    made_by = json.loads(body + "}")["state"]["made_by"]
+    assert made_by["torch"].startswith(torch.__version__.split("+")[0]) and made_by["model"] == "t2i.model.sd15 0.1.0"
+    body = body.replace(f'"torch": "{made_by["torch"]}"', '"torch": "1.13.0"')
+    manifest.write_text(f'{body},\n "seal": "{xxh3(body.encode())}"\n}}\n')
+    done = succeed(run())
+    assert f"torch was 1.13.0 and is {made_by['torch']}. What follows may differ" in done.stderr and "model was" not in done.stderr
 
 
 def contents(folder):

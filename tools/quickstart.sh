@@ -4,7 +4,7 @@
 # QUICKSTART_LOSS, QUICKSTART_STEPS and QUICKSTART_OUT change the loss, the length and the folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=${QUICKSTART_OUT:-runs/quickstart}
+out=${QUICKSTART_OUT:-runs/quickstart${QUICKSTART_LOSS:+-$QUICKSTART_LOSS}}
 t2i=build/bin/t2i
 model=assets/small-sd15
 say() { printf '\n== %s\n' "$*"; }
@@ -20,14 +20,16 @@ once "$out/data/metadata.jsonl" python3 tools/shapes/generate.py triplets "$out/
 once "$out/held_out/metadata.jsonl" python3 tools/shapes/generate.py triplets "$out/held_out" --kinds background,border,remove --count 200 --seed 2 --held-out
 
 once "$out/held_out/prompts.jsonl" python3 - "$out/held_out" <<'PY'
-import json, sys
+import json, os, sys
 rows = [json.loads(line) for line in open(sys.argv[1] + "/metadata.jsonl")]
-with open(sys.argv[1] + "/prompts.jsonl", "w") as out:
+with open(sys.argv[1] + "/prompts.part", "w") as out:
     for row in rows:
         out.write(json.dumps({"prompt": row["instruction"], "image": row["input_image"]}) + "\n")
+os.replace(sys.argv[1] + "/prompts.part", sys.argv[1] + "/prompts.jsonl")
 PY
 
-edit() { # MODEL FOLDER: its answers to the held-out instructions
+edit() { # MODEL FOLDER: its answers to the held-out instructions, drawn anew where the model is younger than they are
+  if [ -e "$2" ] && ! [ "$2" -nt "$1/model_index.json" ]; then rm -rf "$2"; fi
   once "$2/00199.png" $t2i generate --model "$1" --task ip2p --prompts "$out/held_out/prompts.jsonl" --steps 20 --guidance 2 --image-guidance 1.5 \
     --sampler ddim --size 32x32 --seed 7 --batch 50 --output "$2"
 }

@@ -1,10 +1,14 @@
 # Sourced by quickstart and run-tests: installs what is missing and builds. Everything but the Debian packages stays in
-# this checkout (.venv, build). Each part is skipped when it is already done.
+# this checkout (.venv, build, .cache), unless CCACHE_DIR or PIP_CACHE_DIR say otherwise. Each part is skipped when it is
+# already done.
+export CCACHE_DIR=${CCACHE_DIR:-$PWD/.cache/ccache}
+[ -n "${PIP_CACHE_DIR:-}" ] || export PIP_NO_CACHE_DIR=1 # gigabytes that .venv has already
 
 packages=(cmake ninja-build ccache mold g++ pkg-config python3-venv
   libboost-dev libboost-filesystem-dev libboost-program-options-dev libyaml-cpp-dev libfmt-dev nlohmann-json3-dev
   libjpeg-dev libpng-dev libwebp-dev libutf8proc-dev libxxhash-dev libssl-dev libgloo-dev libgtest-dev libgmock-dev)
-python_packages=(torch==2.11.0 numpy pillow nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl)
+python_packages=(torch==2.11.0 numpy==2.4.6 pillow==13.0.0
+  nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.3.5.0.6)
 
 say() { printf '\n== %s\n' "$*"; }
 

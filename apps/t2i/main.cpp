@@ -8,6 +8,7 @@
 
 #include "apps/t2i/command.h"
 #include "core/base/error.h"
+#include "core/base/launcher_report.h"
 #include "core/base/version.h"
 
 namespace t2i {
@@ -53,6 +54,7 @@ int guarded(const std::vector<std::string>& arguments) {
     return dispatch(arguments);
   } catch (const Failure& failure) {
     for (const Error& error : failure.errors) print(error);
+    report_to_launcher(failure.what());
     return static_cast<int>(failure.exit());
   } catch (const std::bad_alloc&) {
     print({"t2i", "the machine is out of memory", "", "end other programs, or ask for less", "E4090", Exit::failed});

@@ -21,7 +21,4 @@ struct Launch {
 Result<Launch> launch_from(const std::function<std::optional<std::string>(const char*)>& environment);
 Result<Launch> launch_from_environment();
 
-// For torchrun's summary: writes the failure into $TORCHELASTIC_ERROR_FILE when that is set.
-void report_to_launcher(const std::string& message);
-
 }  // namespace t2i

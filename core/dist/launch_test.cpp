@@ -10,6 +10,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/base/launcher_report.h"
+
 namespace t2i {
 namespace {
 

@@ -16,6 +16,8 @@ class Loss {
   Loss(const Loss&) = delete;
 
   const std::string& id() const { return component_.id; }
+
+  const Component& component() const { return component_; }
   const Json& about() const { return about_; }                  // "scheduler": keys the trained folder's scheduler gets
   at::Tensor draw(const Tensors& step);                         // latents, rng -> timesteps [n]
   Tensors prepare(const Tensors& step);                         // latents, noise, timesteps -> noisy, target

@@ -23,6 +23,8 @@ class Model {
   Model(const Model&) = delete;
 
   const std::string& id() const { return component_.id; }
+
+  const Component& component() const { return component_; }
   const Json& about() const { return about_; }     // describe(), sdk/NAMES.md
   const Json& configuration(const std::string& part) const { return config_["parts"][part]; }
   std::vector<std::string> parts(const std::string& role) const;  // part names of a role: "denoiser", "vae", "text_encoder"

@@ -22,6 +22,8 @@ class Task {
   Task(const Task&) = delete;
 
   const std::string& id() const { return component_.id; }
+
+  const Component& component() const { return component_; }
   const std::vector<TaskColumn>& columns() const { return columns_; }
   int64_t added_latents() const { return added_latents_; }
 

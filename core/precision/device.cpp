@@ -1,5 +1,7 @@
 #include "core/precision/device.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
+#include <sys/resource.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
@@ -60,5 +62,19 @@ int default_threads(int local_world) {
 }
 
 void set_compute_threads(int threads) { at::set_num_threads(threads); }
+
+at::Tensor to_device(const at::Tensor& host, at::Device device) {
+  return device.is_cuda() ? host.pin_memory().to(device, /*non_blocking=*/true) : host.to(device);
+}
+
+int64_t peak_memory_bytes(at::Device device) {
+  if (device.is_cuda()) {
+    auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : c10::DeviceIndex{0});
+    return stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
 
 }  // namespace t2i

@@ -1,5 +1,6 @@
 // Where to compute and how many threads to use.
 #pragma once
+#include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
@@ -10,6 +11,12 @@ namespace t2i {
 // "cpu", "cuda" or "auto" (a GPU when there is one). `local_rank` picks among several. The CUDA half of the engine is a
 // library of its own, loaded here and only where a driver is present. Failure E4010 when "cuda" cannot be had.
 at::Device choose_device(const std::string& wanted, int local_rank = 0);
+
+// A tensor of the host on `device`. To a GPU it goes through pinned memory, and nobody waits for it.
+at::Tensor to_device(const at::Tensor& host, at::Device device);
+
+// The most memory that was ever in use: on a GPU what torch's allocator had handed out, else what was resident.
+int64_t peak_memory_bytes(at::Device device);
 
 // "float32", "bfloat16", "float16" and their short forms; Failure E1003 names the key.
 at::ScalarType dtype_from(const std::string& name, const std::string& key);

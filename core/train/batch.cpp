@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/kernel/draw.h"
+#include "core/precision/device.h"
 
 namespace t2i {
 
@@ -21,7 +22,8 @@ Encoder::Encoder(Model& model, const Task& task, at::Device device)
 Encoder::~Encoder() = default;
 
 at::Tensor pixels_tensor(const FloatImage& image, at::Device device) {
-  return at::from_blob(const_cast<float*>(image.chw.data()), {1, 3, image.height, image.width}, at::kFloat).clone().to(device);
+  at::Tensor pixels = at::from_blob(const_cast<float*>(image.chw.data()), {1, 3, image.height, image.width}, at::kFloat).clone();
+  return to_device(pixels, device);
 }
 
 Encoder::Posterior Encoder::posterior(const FloatImage& image) {
@@ -47,7 +49,7 @@ Tensors Encoder::encode_text(const std::string& text) {
   if (it == memory_->texts.end()) {
     at::NoGradGuard no_grad;
     Tensors tokens = model_.tokenize({text});
-    for (auto& [name, t] : tokens) t = t.to(device_);
+    for (auto& [name, t] : tokens) t = to_device(t, device_);
     Tensors made = model_.encode_text(tokens);
     for (auto& [name, t] : made)
       if (t.is_floating_point()) t = t.to(at::kFloat);

@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "core/base/rng.h"
+#include "core/precision/device.h"
 
 namespace t2i {
 
@@ -50,7 +51,7 @@ Tensors BatchSource::next() {
     key[i][2] = position(plan_, first_sample_, given_, i);
   }
   ++given_;
-  return encoder_.encode(samples, rng.to(device_, /*non_blocking=*/true));
+  return encoder_.encode(samples, to_device(rng, device_));
 }
 
 }  // namespace t2i

@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 
@@ -15,13 +15,20 @@
 #include "core/metric/progress.h"
 #include "core/metric/tensorboard.h"
 #include "core/plug/meter.h"
+#include "core/precision/device.h"
 
 namespace t2i {
+
+static double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 struct Logbook::State {
   const Config& config;
   Group& group;
   bool loss_scaling;
+  at::Device device;
+  double since;  // when the first of `records` began, by the clock of a device that works behind the host's back
   std::vector<StepRecord> records;
   int64_t bad_steps = 0, saved_step = 0;
   std::unique_ptr<MetricsFile> lines;
@@ -29,15 +36,9 @@ struct Logbook::State {
   std::unique_ptr<Progress> progress;
 };
 
-static int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
-
 Logbook::Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t nan_skips, int64_t max_steps,
-                 bool loss_scaling)
-    : state_(new State{config, group, loss_scaling, {}, nan_skips, resumed_step, {}, {}, {}}) {
+                 bool loss_scaling, at::Device device)
+    : state_(new State{config, group, loss_scaling, device, now_seconds(), {}, nan_skips, resumed_step, {}, {}, {}}) {
   if (!group.is_first()) return;
   std::filesystem::path output = config.output;
   state_->lines = std::make_unique<MetricsFile>(output / "metrics.jsonl", resumed_step);
@@ -63,9 +64,11 @@ void Logbook::note(const std::string& line) {
 }
 void Logbook::paused() {
   if (state_->progress) state_->progress->pause();
+  state_->since = now_seconds();
 }
 void Logbook::saved(int64_t step) {
   state_->saved_step = step;
+  state_->since = now_seconds();
   if (state_->progress) state_->progress->saved(), state_->progress->pause();
 }
 
@@ -117,15 +120,18 @@ void Logbook::flush() {
   table = table.to(at::kCPU).contiguous(), own = own.to(at::kCPU).contiguous();
   auto value = table.accessor<float, 2>(), own_value = own.accessor<float, 2>();
   std::vector<StepRecord> records = std::exchange(s.records, {});
+  // A GPU's steps end when the table has come, not when the host had asked for them.
+  const double until = now_seconds(), a_step = (until - s.since) / static_cast<double>(records.size());
+  s.since = until;
   for (size_t i = 0; i < records.size(); ++i) {
     const StepRecord& r = records[i];
     auto row = value[static_cast<int64_t>(i)];
     StepMetrics m;
     m.step = r.step, m.epoch = r.epoch, m.lr = r.learning_rate;
     m.loss = row[loss_column], m.raw_loss = row[raw_column], m.grad_norm = row[norm_column];
-    m.step_seconds = r.step_seconds, m.data_seconds = r.data_seconds;
-    m.images_per_second = static_cast<double>(r.images) / r.step_seconds;
-    m.memory_bytes = peak_memory_bytes();
+    m.step_seconds = s.device.is_cuda() ? a_step : r.step_seconds, m.data_seconds = r.data_seconds;
+    m.images_per_second = static_cast<double>(r.images) / m.step_seconds;
+    m.memory_bytes = peak_memory_bytes(s.device);
     if (r.result.watched_grad.defined()) m.extras.push_back({"grad/attention_qk", row[watched_column]});
     if (s.loss_scaling) m.extras.push_back({"loss_scale", row[scale_column]});
     // With loss scaling a gradient that overflows is part of the method, while the scale can still fall.

@@ -25,7 +25,7 @@ class Logbook {
   // Rank 0 writes; the others only take part in averaging. `resumed_step`: later lines of metrics.jsonl are cut off.
   // `nan_skips`: steps without a usable gradient up to then.
   Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t nan_skips, int64_t max_steps,
-          bool loss_scaling);
+          bool loss_scaling, at::Device device);
   ~Logbook();
 
   void add(StepRecord record);

@@ -13,6 +13,28 @@
 
 namespace t2i {
 
+// What computes the steps: the same bits are promised only while all of it stays.
+static Json programs(const Session& session) {
+  auto of = [](const Component& c) { return c.plugin_id + " " + c.version; };
+  return {{"t2i", version},
+          {"torch", T2I_TORCH_VERSION},
+          {"plugin ABI", fmt::format("{}.{}", T2I_ABI_MAJOR, T2I_ABI_MINOR)},
+          {"device", session.device.is_cuda() ? "cuda" : "cpu"},
+          {"model", of(session.model->component())},
+          {"task", of(session.task->component())},
+          {"loss", of(session.loss->component())}};
+}
+
+// "torch was 2.10.0 and is 2.11.0": allowed, and to be known. Empty where nothing changed.
+static std::string changed_programs(const Json& before, const Json& now) {
+  std::string text;
+  for (const auto& [name, value] : now.items())
+    if (before.contains(name) && before[name] != value)
+      text += fmt::format("{}{} was {} and is {}", text.empty() ? "" : ", ", name, before[name].get<std::string>(),
+                          value.get<std::string>());
+  return text;
+}
+
 Json state_record(const Session& session, const Config& config, const Dataset& dataset, RunCounts counts) {
   return {{"samples_seen", counts.samples_seen},
           {"nan_skips", counts.nan_skips},
@@ -22,8 +44,8 @@ Json state_record(const Session& session, const Config& config, const Dataset& d
           {"model", session.model->id()},
           {"task", {{"name", session.task->id()}, {"options", Json::parse(session.task_options)}}},
           {"loss", {{"name", session.loss->id()}, {"options", Json::parse(session.loss_options)}}},
-          {"t2i", version},
-          {"torch", T2I_TORCH_VERSION}};
+          {"config_hash", config_hash(config)},
+          {"made_by", programs(session)}};
 }
 
 static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkpoint& checkpoint, const Dataset& dataset) {
@@ -46,7 +68,7 @@ static std::vector<Error> unsafe_changes(const RunOptions& options, const Checkp
   return errors;
 }
 
-RunCounts resume(const RunOptions& options, const Session&, const Dataset& dataset, Group& group, TrainState& state) {
+RunCounts resume(const RunOptions& options, const Session& session, const Dataset& dataset, Group& group, TrainState& state) {
   Path output = options.config.output;
   if (group.is_first())  // it holds the run's lock
     for (const Error& notice : remove_leftovers(output)) fmt::print(stderr, "notice: {}\n", to_string(notice));
@@ -58,6 +80,9 @@ RunCounts resume(const RunOptions& options, const Session&, const Dataset& datas
     if (auto errors = unsafe_changes(options, *newest.checkpoint, dataset); !errors.empty()) throw Failure(std::move(errors));
     restore_state(state, *newest.checkpoint);
     const Json& record = newest.checkpoint->manifest.state;
+    if (auto changed = changed_programs(record.value("made_by", Json::object()), programs(session)); !changed.empty() && group.is_first())
+      fmt::print(stderr, "notice: {}: {}. What follows may differ in the last bits from a run that was not interrupted.\n",
+                 newest.checkpoint->folder.string(), changed);
     counts = {record.at("samples_seen"), record.value("nan_skips", int64_t{0})};  // the second is younger than the form
   }
   if (group.is_first()) {

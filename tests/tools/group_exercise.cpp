@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "core/base/launcher_report.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
 

@@ -13,6 +13,7 @@ which the check reads. Needs Python's standard library alone.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -80,8 +81,13 @@ def write_lessons(folder, count, seed):
             metadata.write(json.dumps({"input_image": "images/blank.png", "instruction": text, "output_image": name}) + "\n")
 
 
+@contextlib.contextmanager
 def open_lines(folder, name):
-    return open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n")
+    """The file appears when all its lines are written: whoever sees it may take it for whole."""
+    path = os.path.join(folder, name)
+    with open(path + ".part", "w", encoding="utf-8", newline="\n") as file:
+        yield file
+    os.replace(path + ".part", path)
 
 
 def main():

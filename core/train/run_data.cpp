@@ -1,0 +1,40 @@
+#include "core/train/run_data.h"
+
+#include <fmt/format.h>
+
+namespace t2i {
+
+static int64_t resolution_of(const Config& config, const Model& model) {
+  int64_t resolution = config.data.resolution.value_or(model.about().value("resolution", int64_t{512}));
+  if (resolution % model.downscale())
+    fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, model.downscale()),
+          "The VAE makes one latent of so many pixels a side",
+          fmt::format("use {}", resolution / model.downscale() * model.downscale()), "E1031", Exit::config});
+  return resolution;
+}
+
+RunData open_run_data(const Config& config, const Session& session) {
+  RunData data;
+  data.resolution = resolution_of(config, *session.model);
+  LoaderOptions& loader = data.loader;
+  for (const TaskColumn& c : session.task->columns()) {
+    auto mapped = config.data.columns.find(c.name);
+    loader.columns.push_back({c.name, c.is_image, mapped == config.data.columns.end() ? "" : mapped->second, true});
+  }
+  loader.transform.width = loader.transform.height = static_cast<int>(data.resolution);
+  loader.transform.center_crop = config.data.center_crop;
+  loader.transform.random_flip = config.data.random_flip;
+  loader.on_error = config.data.on_error == "skip" ? OnError::skip : OnError::stop;
+  loader.resize_mismatched = config.data.on_mismatch == "resize";
+  loader.num_workers = static_cast<int>(config.data.num_workers);
+  loader.limits.max_pixels = static_cast<uint64_t>(config.data.max_pixels);
+  DatasetOptions options;
+  options.allow_outside = config.data.allow_outside;
+  options.skip_bad_files = loader.on_error == OnError::skip;
+  if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
+  if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
+  data.dataset = open_dataset(config.data.path, loader.columns, options);
+  return data;
+}
+
+}  // namespace t2i

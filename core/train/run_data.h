@@ -1,0 +1,19 @@
+// What a run trains on: the rows, how they are loaded, and at which size.
+#pragma once
+#include "core/data/dataset.h"
+#include "core/data/loader.h"
+#include "core/session.h"
+
+namespace t2i {
+
+struct RunData {
+  Dataset dataset;
+  LoaderOptions loader;
+  int64_t resolution = 0;  // side in pixels
+};
+
+// The columns are those that the task wants. Failure with every problem of the data; E1031 where the model's VAE cannot
+// halve the resolution often enough.
+RunData open_run_data(const Config& config, const Session& session);
+
+}  // namespace t2i
