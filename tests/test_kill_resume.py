@@ -84,6 +84,51 @@ def test_a_signal_saves_the_current_step(place, untouched, number):
     assert state_of(place, output) == untouched[0]
 
 
+def delivered(process, number):
+    """Waits until a signal that was sent is no longer pending: a second one would be lost in it."""
+    waiting = 1 << (number - 1)
+    while any(int(line.split()[1], 16) & waiting for line in open(f"/proc/{process.pid}/status") if line.startswith(("ShdPnd", "SigPnd"))):
+        time.sleep(0.01)
+
+
+def test_a_second_interrupt_ends_it_at_once(place):
+    """In the middle of a step that would take minutes: the first waits for its end, to save; the second does not. What was
+    there before is there afterwards, and the run goes on from it."""
+    first = settings(train__max_train_steps=4, optimizer__lr_scheduler="constant")
+    t2i(*command(place, "impatient", "ip2p", *first))
+    before = sha256(place / "impatient" / "checkpoint-4" / "state.safetensors")
+    longer = [*first, *settings(train__max_train_steps=6, train__gradient_accumulation_steps=20000), "--allow-change", "train.gradient_accumulation_steps"]
+    process = subprocess.Popen([str(T2I), *map(str, command(place, "impatient", "ip2p", *longer))], stderr=subprocess.PIPE, text=True)
+    try:
+        while "going on from step 4" not in process.stderr.readline():  # the last that is said before the first step
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        delivered(process, signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert sorted(path.name for path in (place / "impatient").glob("checkpoint-*")) == ["checkpoint-4"]
+    assert sha256(place / "impatient" / "checkpoint-4" / "state.safetensors") == before and metrics(place / "impatient")[-1]["step"] == 4
+    assert "going on from step 4" in t2i(*command(place, "impatient", "ip2p", *first, *settings(train__max_train_steps=5))).stderr
+
+
+def test_an_interrupt_after_another_signal_is_the_first_of_its_kind(place):
+    """A scheduler's SIGTERM and then one Ctrl-C: the step is still finished and saved."""
+    process = subprocess.Popen([str(T2I), *map(str, command(place, "two-kinds", "ip2p", *settings(train__gradient_accumulation_steps=10)))],
+                               stderr=subprocess.PIPE, text=True)
+    while " a step, " not in process.stderr.readline():
+        assert process.poll() is None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process.send_signal(number)
+        delivered(process, number)
+    assert process.wait(timeout=300) == 75
+    assert [path.name for path in (place / "two-kinds").glob("checkpoint-*")] == ["checkpoint-1"]
+
+
 @pytest.mark.parametrize("change", [dict(train__gradient_checkpointing="false"), dict(data__num_workers=0), dict(data__num_workers=4)])
 def test_what_must_not_matter_does_not(place, untouched, change):
     output = "other-" + "-".join(f"{k}{v}" for k, v in change.items())
