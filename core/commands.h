@@ -64,6 +64,8 @@ struct PluginsOptions {
   std::string only;     // check: a group, group/name or rule; empty: all
   std::string model;    // check: a model folder to check models on; empty: they are not built
   int64_t seed = 1;     // check: of the random tensors
+  bool json = false;        // check: one JSON object instead of lines
+  bool in_process = false;  // check: not in child processes
   std::vector<std::string> plugin_paths;
 };
 

@@ -1,5 +1,6 @@
 """`t2i plugins check` bites: each plugin of bad_plugins/ breaks one rule and is caught by it; the built-in ones pass."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,9 +15,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # What must fail: the rule that a plugin breaks with those that cannot hold then (a loss that throws gives no gradient
 # either), and a part of the sentence.
 BAD = {
-    "throws": ({"D6", "E1", "E2", "E3", "E5", "M1", "M3", "R1", "R2", "R3", "G1", "G2"}, "over the fence"),
+    "throws": ({"D6", "D7", "E1", "E2", "E3", "E5", "M1", "M3", "R1", "R2", "R3", "G1", "G2"}, "over the fence"),
     "leaks_a_handle": ({"M1", "M3"}, "leaves 100 tensor handles behind in 100 calls"),
-    "leaks_an_object": ({"M2", "E5"}, "keeps 100 tensor handles after 100 times create and destroy"),
+    "leaks_an_object": ({"M2"}, "keeps 100 tensor handles after 100 times create and destroy"),
+    "leaks_memory": ({"M2"}, "bytes of memory each time it is created and destroyed"),
+    "keeps_a_graph": ({"M3"}, "drop() never came for 1 of 20 autograd nodes"),
+    "takes_any_ending": ({"D7"}, "takes a tensor 'prediction~' for 'prediction'"),
     "wrong_major": ({"F1"}, "built for plugin interface 9.0; this core has 0.1"),
     "wrong_torch": ({"F1"}, "built for torch 1.0.0+cpu; this core has 2.11.0"),
     "missing_tag": ({"F1"}, "no section .t2i_tag"),
@@ -86,10 +90,44 @@ def test_built_in_plugins_pass(name):
     assert code == 0 and not [r for r, (status, _) in rules.items() if status == "fail"], said
     must_run = {"F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "D1", "D2", "D3"}
     if name != "sd15":
-        must_run |= {"D4", "D5", "D6", "E1", "E2", "E3", "E4", "E5", "M1", "M2", "R1", "R2", "R3", "G2"}
+        must_run |= {"D4", "D5", "D6", "D7", "E1", "E2", "E3", "E4", "E5", "M1", "M2", "R1", "R2", "R3", "G2"}
     if name not in ("sd15", "text", "ip2p"):
         must_run |= {"M3", "G1"}
     assert must_run <= {r for r, (status, _) in rules.items() if status == "pass"}, said
+
+
+def test_every_failing_call_is_counted():
+    """E5 says how many host calls were made to fail, of how many; for a loss that is all of them."""
+    rules, _, said = check(os.path.join(BUILD, "lib", "t2i", "t2i-min_snr.so"), "--only", "E5")
+    counted = re.search(r"all (\d+) host calls failed in turn", rules["E5"][1])
+    assert counted and int(counted[1]) > 30, said
+    rules, _, said = check(os.path.join(BUILD, "bad_plugins", "t2i-keeps_a_graph.so"), "--only", "memory")
+    assert rules["M1"][0] == rules["M2"][0] == "pass", said  # one handle and no growth: the count of drops alone tells
+
+
+def test_json():
+    def run(name, *options):
+        path = os.path.join(BUILD, name)
+        return path, subprocess.run([T2I, "plugins", "check", path, "--json", *options], capture_output=True, text=True)
+
+    path, done = run("bad_plugins/t2i-leaks_memory.so", "--only", "memory", "--seed", "5")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1 and found["file"] == path and found["seed"] == 5
+    assert (found["passed"], found["failed"], found["skipped"]) == (2, 1, 0)
+    checks = {c["rule"]: c for c in found["checks"]}
+    assert set(checks) == {"M1", "M2", "M3"} and checks["M2"]["group"] == "memory" and checks["M2"]["name"] == "objects"
+    assert checks["M2"]["status"] == "fail" and "bytes of memory" in checks["M2"]["text"] and checks["M1"]["status"] == "pass"
+    _, done = run("bad_plugins/t2i-missing_tag.so")
+    found = json.loads(done.stdout)
+    assert found["failed"] == done.returncode == 1 and {c["status"] for c in found["checks"]} == {"pass", "fail", "skip"}
+
+
+def test_in_process():
+    """For a debugger: what a library does wrong, it does to the program."""
+    folder = os.path.join(BUILD, "bad_plugins")
+    rules, code, said = check(os.path.join(folder, "t2i-wrong_gradient.so"), "--in-process")
+    assert code == 1 and rules["G1"][0] == "fail", said
+    assert check(os.path.join(folder, "t2i-exits.so"), "--only", "E2", "--in-process")[1] == 3
 
 
 def test_rules_are_documented():

@@ -11,7 +11,9 @@ int plugins_command(const Command& self, const std::vector<std::string>& argumen
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones")
       .add("only", "RULE", "check: one group, group/name or rule alone")
       .add("model", "DIR", "check: a model folder of the plugin's family, to check its model on")
-      .add("seed", "N", "check: of the random tensors");
+      .add("seed", "N", "check: of the random tensors")
+      .add("json", "", "check: print one JSON object instead of lines")
+      .add("in-process", "", "check: in this process, for a debugger; a crash then ends the program");
   const char* actions =
       "\nlist            every plugin found, with what it offers\n"
       "info ID         one plugin, with the options of its components\n"
@@ -26,6 +28,7 @@ int plugins_command(const Command& self, const std::vector<std::string>& argumen
   out.only = options.text("only");
   out.model = options.text("model");
   out.seed = options.integer("seed", 0, int64_t{1} << 53).value_or(1);
+  out.json = options.has("json"), out.in_process = options.has("in-process");
   if (out.action != "list" && out.action != "info" && out.action != "check") {
     auto near = nearest(out.action, {"list", "info", "check"});
     std::string what = out.action.empty() ? "what to do is missing" : fmt::format("unknown action '{}'", out.action);

@@ -5,14 +5,12 @@
 
 #include <algorithm>
 
-#include "core/plug/check/child.h"
+#include "core/plug/check/check_command.h"
 #include "core/plug/host.h"
 #include "core/plug/library.h"
 
 namespace t2i {
 namespace {
-
-constexpr int check_seconds = 300;  // a check that has not answered by then hangs
 
 int list(Registry& registry) {
   for (const Component& c : registry.list())
@@ -55,38 +53,10 @@ int info(Registry& registry, const std::string& id) {
   throw Failure(std::move(errors));
 }
 
-bool wanted(const Check& check, const std::string& only) {
-  return only.empty() || only == check.group || only == check.rule || only == fmt::format("{}/{}", check.group, check.name);
-}
-
-int check(const PluginsOptions& options) {
-  CheckContext context{options.subject, options.model, static_cast<uint64_t>(options.seed)};
-  std::error_code ec;
-  if (!std::filesystem::is_regular_file(context.file, ec))
-    fail({options.subject, "there is no such plugin library", "", "Check the path.", "E2052", Exit::missing});
-  int counts[3] = {0, 0, 0};
-  for (const auto* group : {&file_checks(), &descriptor_checks(), &error_checks(), &memory_checks(), &determinism_checks(), &gradient_checks()})
-    for (const Check& c : *group) {
-      if (!wanted(c, options.only)) continue;
-      Outcome o = run_in_child([&] { return c.run(context); }, check_seconds);
-      ++counts[o.status];
-      const char* status[] = {"pass", "fail", "skip"};
-      std::string text = o.status == Outcome::fail ? fmt::format("must be so: {}. But {}", c.promise, o.text)
-                         : o.text.empty()         ? c.promise
-                                                  : fmt::format("{} ({})", c.promise, o.text);
-      fmt::print("{}  {:<3} {:<24} {}\n", status[o.status], c.rule, fmt::format("{}/{}", c.group, c.name), printable(text));
-      std::fflush(stdout);
-    }
-  if (counts[0] + counts[1] + counts[2] == 0)
-    fail({"--only", "no check is called '" + options.only + "'", "", "Give a group, group/name or rule as the list shows them.", "E2064", Exit::usage});
-  fmt::print("{} passed, {} failed, {} skipped  (seed {})\n", counts[0], counts[1], counts[2], options.seed);
-  return counts[1];
-}
-
 }  // namespace
 
 int plugins_command(const PluginsOptions& options) {
-  if (options.action == "check") return check(options);  // before anything starts a thread: it forks
+  if (options.action == "check") return check_command(options);  // before anything starts a thread: it forks
   Registry registry(plugin_search_path(options.plugin_paths), host());
   return options.action == "list" ? list(registry) : info(registry, options.subject);
 }

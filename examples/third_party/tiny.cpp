@@ -6,9 +6,8 @@ using namespace t2i;
 struct Block {
   Scope scope;
   Linear qkv, out, up, down;
-  Block(const Scope& s, int64_t dim) : scope(s), qkv(s.at("qkv"), dim, 3 * dim), out(s.at("out"), dim, dim) {
-    up = Linear(s.at("up"), dim, 4 * dim), down = Linear(s.at("down"), 4 * dim, dim);
-  }
+  Block(const Scope& s, int64_t dim) : scope(s), qkv(s.at("qkv"), dim, 3 * dim), out(s.at("out"), dim, dim),
+                                       up(s.at("up"), dim, 4 * dim), down(s.at("down"), 4 * dim, dim) {}
 };
 struct Tiny {
   static constexpr int64_t channels = 48, text_length = 32;  // 3 * 4 * 4: a latent pixel is a 4x4 patch of the picture
@@ -34,6 +33,7 @@ struct Tiny {
   const char* describe() const { return description.c_str(); }
   void build(std::string_view part, Scope s) {
     if (part == "text_encoder") return void((text = s, table = s.declare("embedding", {256, dim}, "normal:0.1")));
+    if (part != "transformer") fail("no part '" + std::string(part) + "'", T2I_E_MISSING);
     in = Conv2d(s.at("in"), in_channels, dim, 3, 1, 1), time = Linear(s.at("time"), dim, dim);
     for (int64_t i = 0; i < depth; ++i) blocks.emplace_back(s.at("blocks." + std::to_string(i)), dim);
     head = Linear(s.at("head"), dim, channels);

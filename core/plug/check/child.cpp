@@ -47,6 +47,11 @@ Outcome guarded(const std::function<Outcome()>& body) {
 
 }  // namespace
 
+Outcome run_here(const std::function<Outcome()>& body) {
+  at::set_num_threads(1);
+  return guarded(body);
+}
+
 Outcome run_in_child(const std::function<Outcome()>& body, int timeout_seconds) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return {Outcome::fail, std::string("no pipe: ") + std::strerror(errno)};

@@ -10,4 +10,7 @@ namespace t2i {
 // body returns comes back; a signal, an exit, an exception or `timeout_seconds` without an answer is a failure.
 Outcome run_in_child(const std::function<Outcome()>& body, int timeout_seconds);
 
+// In this process, for a debugger: a crash or an exit ends the program, and one check sees what the others left.
+Outcome run_here(const std::function<Outcome()>& body);
+
 }  // namespace t2i

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "core/config/schema_check.h"
+#include "core/plug/check/faulty_host.h"
 #include "core/plug/check/subject.h"
 #include "core/plug/host.h"
 
@@ -113,6 +114,55 @@ Outcome answers(const CheckContext& context) {
   return set->subjects.empty() ? skipped(set->left_out) : passed(set->left_out);
 }
 
+// A name with something after it is another name: of a component for the core, of a tensor or a part for the plugin. Who
+// compares beginnings takes a later interface's names for its own.
+constexpr const char* garbage = "~";
+
+std::string takes_other_names(const Callable& f) {
+  if (!f.by_name) return "";
+  for (const auto& [name, tensor] : f.in) {
+    Tensors without = f.in;
+    without.erase(name);
+    Tensors renamed = without;
+    renamed[name + garbage] = tensor;
+    if (f.call(without).code && !f.call(renamed).code) return fmt::format("{} takes a tensor '{}{}' for '{}'", f.name, name, garbage, name);
+  }
+  return "";
+}
+
+std::string builds_other_names(const Component& c, const CheckContext& context) {
+  Result<Json> options = default_options(c);
+  if (!options) return "";
+  Model model(c, open_model_folder(context.model).take(), *options);
+  for (const auto& [part, about] : model.about().at("parts").items()) try {
+      model.build(part + garbage);
+      return fmt::format("model '{}' builds a part '{}{}', which it does not have", c.id, part, garbage);
+    } catch (const Failure&) {  // as it must be
+    }
+  return "";
+}
+
+Outcome names(const CheckContext& context) {
+  Result<LoadedPlugin> plugin = load_subject(context);
+  if (!plugin) return skipped("it does not load");
+  Result<SubjectSet> set = make_subjects(context);
+  if (!set) return skipped("its components cannot be made");
+  for (const Component& c : plugin->components) {
+    Registry registry({plugin->path}, faulty_host());
+    try {
+      registry.find(c.kind, c.id + garbage);
+      return failed(fmt::format("{} '{}' is found as '{}{}', too", c.kind, c.id, c.id, garbage));
+    } catch (const Failure&) {  // as it must be
+    }
+    if (c.kind != "model" || context.model.empty()) continue;
+    if (std::string problem = builds_other_names(c, context); !problem.empty()) return failed(problem);
+  }
+  for (const Subject& s : set->subjects)
+    for (const Callable& f : s.calls)
+      if (std::string problem = takes_other_names(f); !problem.empty()) return failed(problem);
+  return passed(set->left_out);
+}
+
 }  // namespace
 
 const std::vector<Check>& descriptor_checks() {
@@ -123,6 +173,7 @@ const std::vector<Check>& descriptor_checks() {
       {"descriptor", "defaults", "D4", "accepts its own defaults", defaults},
       {"descriptor", "describe", "D5", "describes its components with the keys of NAMES.md", describes},
       {"descriptor", "answers", "D6", "puts what NAMES.md says, in that shape, finite", answers},
+      {"descriptor", "names", "D7", "takes a name with something after it for none of its own", names},
   };
   return checks;
 }

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <functional>
+#include <numeric>
+#include <optional>
 
 #include "core/plug/check/faulty_host.h"
+#include "core/plug/check/patience.h"
 #include "core/plug/check/subject.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
@@ -73,68 +76,135 @@ Outcome dtypes(const CheckContext& context) {
   });
 }
 
+// create() with any text at all for a configuration.
+int32_t create_from_text(const Component& c, const char* text, AssetFolder& assets, void** self) {
+  if (c.kind == "model") return static_cast<const t2i_model*>(c.impl)->create(text, &assets, self);
+  if (c.kind == "task") return static_cast<const t2i_task*>(c.impl)->create(text, self);
+  const std::string context = Json{{"scheduler", sample_scheduler()}}.dump();
+  return static_cast<const t2i_loss*>(c.impl)->create(text, context.c_str(), self);
+}
+
 Outcome configuration(const CheckContext& context) {
   Result<LoadedPlugin> plugin = load_subject(context);
   if (!plugin) return skipped("it does not load");
+  AssetFolder assets(context.model.empty() ? std::filesystem::path() : open_model_folder(context.model).take().root);
+  std::string left_out = "it offers nothing that can be made";
+  bool any = false;
   for (const Component& c : plugin->components) {
-    if (c.kind == "model") continue;
+    if (c.kind == "model" && context.model.empty()) {
+      left_out = "model '" + c.id + "' is not made: give a folder with --model";
+      continue;
+    }
+    any = true;
     for (const char* text : {"", "{", "[]", "{\"unknown\": 1}"}) {
       void* self = nullptr;
       set_last_error(T2I_OK, "");
-      std::string scheduler = Json{{"scheduler", sample_scheduler()}}.dump();
-      int32_t code = c.kind == "task" ? static_cast<const t2i_task*>(c.impl)->create(text, &self)
-                                      : static_cast<const t2i_loss*>(c.impl)->create(text, scheduler.c_str(), &self);
+      int32_t code = create_from_text(c, text, assets, &self);
       if (code && last_error_text().empty())
         return failed(fmt::format("{} '{}' create() with the configuration '{}' returns code {} without a text", c.kind, c.id, text, code));
       if (!code && !self) return failed(fmt::format("{} '{}' create() with '{}' returns 0 and no object", c.kind, c.id, text));
       if (!code) destroy_component(c, self);
     }
   }
-  return {Outcome::pass, ""};
+  return any ? Outcome{Outcome::pass, ""} : skipped(left_out);
 }
 
-// The k-th call of a service fails, for every k (at most 150 of them, spread evenly).
-Outcome injected(const CheckContext& context) {
-  Outcome calls = for_each_call(context, [](const Callable& f) {
-    f.call(f.in);  // once, so that what is kept from the first step is there
+// The calls 1...n, each once, in an order that has them spread evenly whenever it is broken off.
+std::vector<int64_t> spread(int64_t n) {
+  int64_t stride = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(n) * 0.6180339887));  // the golden section
+  while (std::gcd(stride, n) != 1) ++stride;
+  std::vector<int64_t> order;
+  for (int64_t i = 0, k = 0; i < n; ++i, k = (k + stride) % n) order.push_back(k + 1);
+  return order;
+}
+
+// How many failures were tried, of how many.
+struct Tried {
+  int64_t done = 0, wanted = 0;
+};
+
+// The k-th call of a service fails, for every k that there is time for.
+std::string with_each_call_failing(const Callable& f, const Patience& patience, Tried& tried) {
+  f.call(f.in);  // once, so that what is kept from the first step is there
+  fail_at_call(0);
+  f.call(f.in);
+  const int64_t total = calls_made();
+  tried.wanted += total;
+  for (int64_t k : spread(total)) {
+    if (patience.over()) break;
+    ++tried.done;
+    int64_t handles = live_handles;
+    fail_at_call(k);
+    std::string problem;
+    {
+      Answer a = f.call(f.in);
+      if (!a.code) problem = fmt::format("returns 0 although host call {} of {} failed", k, total);
+      if (a.code && a.text.empty()) problem = fmt::format("loses the text of host call {} of {} that failed", k, total);
+    }
     fail_at_call(0);
-    f.call(f.in);
-    int64_t total = calls_made(), stride = std::max<int64_t>(1, total / 150);
-    for (int64_t k = 1; k <= total; k += stride) {
-      int64_t handles = live_handles;
-      fail_at_call(k);
-      std::string problem;
-      {
-        Answer a = f.call(f.in);
-        if (!a.code) problem = fmt::format("returns 0 although host call {} of {} failed", k, total);
-        if (a.code && a.text.empty()) problem = fmt::format("loses the text of host call {} of {} that failed", k, total);
-      }
-      fail_at_call(0);
-      if (problem.empty() && live_handles != handles)
-        problem = fmt::format("leaks {} tensor handles when host call {} of {} fails", live_handles - handles, k, total);
-      if (!problem.empty()) return problem;
-    }
-    return std::string();
-  });
-  if (calls.status != Outcome::pass) return calls;
-  Result<LoadedPlugin> plugin = load_subject(context);
-  for (const Component& c : plugin->components) {
-    Result<Json> options = default_options(c);
-    if (c.kind == "model" || !options) continue;
-    for (int64_t k = 1; k <= 150; ++k) {
-      int64_t handles = live_handles;
-      void* self = nullptr;
-      fail_at_call(k);
-      int32_t code = create_component(c, *options, &self);
-      bool reached = calls_made() >= k;
-      fail_at_call(0);
-      if (!code) destroy_component(c, self);
-      if (!code && reached) return failed(fmt::format("{} '{}' create() returns 0 although host call {} failed", c.kind, c.id, k));
-      if (live_handles != handles) return failed(fmt::format("{} '{}' create() leaks tensor handles when host call {} fails", c.kind, c.id, k));
-      if (!reached) break;
-    }
+    if (problem.empty() && live_handles != handles)
+      problem = fmt::format("leaks {} tensor handles when host call {} of {} fails", live_handles - handles, k, total);
+    if (!problem.empty()) return problem;
   }
-  return calls;
+  return "";
+}
+
+// The same while an object is made: a loss or a task by create(), a model by create() and build() of every part.
+std::string making_with_each_call_failing(const Component& c, const CheckContext& context, const Patience& patience, Tried& tried) {
+  Result<Json> options = default_options(c);
+  if (!options || (c.kind == "model" && context.model.empty())) return "";
+  std::optional<ModelFolder> folder;
+  if (c.kind == "model") folder = open_model_folder(context.model).take();
+  auto make = [&] {
+    if (folder) {
+      try {
+        Model model(c, *folder, *options);
+        for (const ModelPart& part : folder->parts)
+          if (model.about().at("parts").contains(part.name)) model.build(part.name);
+        return 0;
+      } catch (const Failure&) {
+        return static_cast<int>(T2I_E_INTERNAL);
+      }
+    }
+    void* self = nullptr;
+    int32_t code = create_component(c, *options, &self);
+    if (!code) destroy_component(c, self);
+    return code;
+  };
+  fail_at_call(0);
+  make();
+  const int64_t total = calls_made();
+  tried.wanted += total;
+  for (int64_t k : spread(total)) {
+    if (patience.over()) break;
+    ++tried.done;
+    int64_t handles = live_handles;
+    fail_at_call(k);
+    int32_t code = make();
+    fail_at_call(0);
+    const char* function = folder ? "create() or build()" : "create()";
+    if (!code) return fmt::format("{} returns 0 although host call {} of {} failed", function, k, total);
+    if (live_handles != handles) return fmt::format("{} leaks tensor handles when host call {} of {} fails", function, k, total);
+  }
+  return "";
+}
+
+Outcome injected(const CheckContext& context) {
+  constexpr double seconds = 20;  // for all of them together
+  Result<LoadedPlugin> plugin = load_subject(context);
+  if (!plugin) return skipped("it does not load");
+  Result<SubjectSet> set = make_subjects(context);
+  if (!set) return skipped("its components cannot be made");
+  Patience patience(seconds);
+  Tried tried;
+  for (const Component& c : plugin->components)
+    if (std::string problem = making_with_each_call_failing(c, context, patience, tried); !problem.empty())
+      return failed(fmt::format("{} '{}' {}", c.kind, c.id, problem));
+  for (const Subject& s : set->subjects)
+    for (const Callable& f : s.calls)
+      if (std::string problem = with_each_call_failing(f, patience, tried); !problem.empty()) return failed(f.name + " " + problem);
+  if (set->subjects.empty()) return skipped(set->left_out);
+  return {Outcome::pass, patience.reached(tried.done, tried.wanted, "host calls failed in turn")};
 }
 
 }  // namespace

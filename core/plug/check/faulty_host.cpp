@@ -2,6 +2,9 @@
 
 #include <atomic>
 #include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
 
 #include "core/plug/host.h"
 #include "core/plug/services/services.h"
@@ -48,12 +51,43 @@ const t2i_op_api* ops() {
   }();
   return &api;
 }
+// Stands between the core and a plugin's node, to count drops. Kept to the end of the process: a second drop finds it.
+struct Node {
+  int32_t (*forward)(void*, const t2i_tensor*, uint32_t, t2i_tensor*);
+  int32_t (*backward)(void*, const t2i_tensor*, uint32_t, t2i_tensor, t2i_tensor*);
+  void (*drop)(void*);
+  void* ctx;
+  std::atomic<int64_t> drops{0};
+};
+std::mutex nodes_mutex;  // nodes are made on one thread and dropped on any
+std::vector<std::unique_ptr<Node>> nodes;
+size_t first_counted_node = 0;
+
+int32_t node_forward(void* node, const t2i_tensor* in, uint32_t n, t2i_tensor* out) {
+  auto* self = static_cast<Node*>(node);
+  return self->forward(self->ctx, in, n, out);
+}
+int32_t node_backward(void* node, const t2i_tensor* saved, uint32_t n, t2i_tensor grad_out, t2i_tensor* grad_in) {
+  auto* self = static_cast<Node*>(node);
+  return self->backward(self->ctx, saved, n, grad_out, grad_in);
+}
+void node_drop(void* node) {
+  auto* self = static_cast<Node*>(node);
+  if (++self->drops == 1 && self->drop) self->drop(self->ctx);
+}
+
 // apply() owns ctx from the moment it is called: it is dropped when the call fails, too.
 int32_t apply(int32_t (*forward)(void*, const t2i_tensor*, uint32_t, t2i_tensor*),
               int32_t (*backward)(void*, const t2i_tensor*, uint32_t, t2i_tensor, t2i_tensor*), void (*drop)(void*), void* ctx,
               const t2i_tensor* in, uint32_t n, t2i_tensor* out) {
-  if (++calls != failing_call) return autograd_service()->apply(forward, backward, drop, ctx, in, n, out);
-  if (drop) drop(ctx);
+  std::unique_ptr<Node> owned(new Node{forward, backward, drop, ctx, {}});
+  Node* node = owned.get();
+  {
+    std::lock_guard lock(nodes_mutex);
+    nodes.push_back(std::move(owned));
+  }
+  if (++calls != failing_call) return autograd_service()->apply(node_forward, node_backward, node_drop, node, in, n, out);
+  node_drop(node);
   return set_last_error(T2I_E_INTERNAL, injected_text);
 }
 const t2i_autograd_api* autograds() {
@@ -86,6 +120,15 @@ const t2i_rng_api* rngs() {
   return &api;
 }
 
+const t2i_asset_api* assets() {
+  static const t2i_asset_api api = [] {
+    t2i_asset_api a = *asset_service();
+    wrap_function<asset_service, &t2i_asset_api::read>(a);
+    return a;
+  }();
+  return &api;
+}
+
 const void* service(const t2i_host*, const char* id) {
   if (!std::strcmp(id, "t2i.tensor/1")) return tensors();
   if (!std::strcmp(id, "t2i.op/1")) return ops();
@@ -93,6 +136,7 @@ const void* service(const t2i_host*, const char* id) {
   if (!std::strcmp(id, "t2i.param/1")) return params();
   if (!std::strcmp(id, "t2i.block/1")) return blocks();
   if (!std::strcmp(id, "t2i.rng/1")) return rngs();
+  if (!std::strcmp(id, "t2i.asset/1")) return assets();
   return find_service(id);
 }
 
@@ -109,5 +153,20 @@ const t2i_host* faulty_host() {
 
 void fail_at_call(int64_t k) { calls = 0, failing_call = k; }
 int64_t calls_made() { return calls; }
+
+void forget_nodes() {
+  std::lock_guard lock(nodes_mutex);
+  first_counted_node = nodes.size();
+}
+DropCount drop_count() {
+  std::lock_guard lock(nodes_mutex);
+  DropCount count;
+  for (size_t i = first_counted_node; i < nodes.size(); ++i) {
+    ++count.nodes;
+    count.never += nodes[i]->drops == 0;
+    count.again += nodes[i]->drops > 1;
+  }
+  return count;
+}
 
 }  // namespace t2i

@@ -14,6 +14,14 @@ void fail_at_call(int64_t k);
 // Calls since then.
 int64_t calls_made();
 
+// The nodes of the autograd graph that plugins asked for since forget_nodes(), by how often the core dropped them. A
+// second drop is counted and not handed on: a plugin that frees twice itself is another matter, and crashes.
+struct DropCount {
+  int64_t nodes = 0, never = 0, again = 0;
+};
+void forget_nodes();
+DropCount drop_count();
+
 // The text that such a failure carries.
 extern const char* const injected_text;
 

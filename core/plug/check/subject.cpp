@@ -107,7 +107,7 @@ void add_task_calls(Subject& s, const CheckContext& context) {
     answer.text = last_error_text();
     return answer;
   };
-  s.calls.push_back({s.name + " combine()", combine, predictions, {{"combined", {n, channels, side, side}}}});
+  s.calls.push_back({s.name + " combine()", combine, predictions, {{"combined", {n, channels, side, side}}}, false, false});
 }
 
 }  // namespace
@@ -129,7 +129,9 @@ int32_t create_component(const Component& component, const Json& options, void**
 }
 
 void destroy_component(const Component& component, void* self) {
-  if (component.kind == "task")
+  if (component.kind == "model")
+    static_cast<const t2i_model*>(component.impl)->destroy(self);
+  else if (component.kind == "task")
     static_cast<const t2i_task*>(component.impl)->destroy(self);
   else
     static_cast<const t2i_loss*>(component.impl)->destroy(self);

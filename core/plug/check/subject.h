@@ -26,6 +26,7 @@ struct Callable {
   Tensors in;                                       // complete and well-formed
   std::map<std::string, std::vector<int64_t>> puts;  // what must come out, with its shape
   bool needs_all = false;                           // must put those, or fail, whatever it is given
+  bool by_name = true;                              // false: the plugin gets the tensors in order, without their names
 };
 
 struct Subject {
@@ -52,7 +53,7 @@ Result<Json> default_options(const Component& component);
 
 // Creates a loss or task anew: 0 and *self, or the plugin's code.
 int32_t create_component(const Component& component, const Json& options, void** self);
-void destroy_component(const Component& component, void* self);
+void destroy_component(const Component& component, void* self);  // of any kind
 
 // A model's forward: its weights random (in `dtype`), its inputs made by its own tokenizer and text encoder.
 Result<Subject> make_model(const Component& component, const CheckContext& context, at::ScalarType dtype);
