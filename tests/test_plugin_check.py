@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from tiny import sd_folder
 
 BUILD = os.environ.get("T2I_BUILD", os.path.join(os.path.dirname(__file__), "..", "build"))
 T2I = os.path.join(BUILD, "bin", "t2i")
@@ -48,6 +51,16 @@ BAD = {
     "wrong_shape": ({"D6"}, "puts 'loss_per_sample' of shape [], [3] is wanted"),
     "refuses_its_defaults": ({"D4"}, "c must be above 0"),
     "unsound_schema": ({"D3"}, "needs a type out of"),
+    "slow_entry": ({"F8"}, "ms of processor time"),
+    "two_descriptors": ({"F8"}, "two calls gave two descriptors"),
+    "describes_no_object": ({"D5"}, "gives something that is no JSON object"),
+    "silent_about_its_config": ({"E4"}, "without a text"),
+    "model_wrong_gradient": ({"G3"}, "by its gradients and"),
+    "model_unused_weight": ({"G3"}, "declares 'spare.weight' but gives it no gradient"),
+    "model_other_recompute": ({"G4"}, "has other gradients when its blocks are recomputed"),
+    "model_leaks_a_handle": ({"M1", "M3"}, "leaves 100 tensor handles behind in 100 calls"),
+    "model_leaks_memory": ({"M2"}, "bytes of memory each time it is created and destroyed"),
+    "model_builds_anything": ({"D7"}, "builds a part 'unet~', which it does not have"),
 }
 
 # After memory is freed twice, anything may happen; whether these crash too is up to the allocator.
@@ -62,11 +75,18 @@ def check(path, *options):
 
 
 @pytest.fixture(scope="module")
-def bad():
-    folder = os.path.join(BUILD, "bad_plugins")
+def sd(tmp_path_factory):
+    return sd_folder(tmp_path_factory.mktemp("sd") / "model")
+
+
+@pytest.fixture(scope="module")
+def bad(sd):
+    def check_bad(name):
+        model = ["--model", sd] if name.startswith("model_") else []
+        return check(os.path.join(BUILD, "bad_plugins", f"t2i-{name}.so"), *model)
+
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda name: check(os.path.join(folder, f"t2i-{name}.so")), BAD)
-    return dict(zip(BAD, found))
+        return dict(zip(BAD, pool.map(check_bad, BAD)))
 
 
 def test_every_broken_plugin_is_built_and_expected():
@@ -82,6 +102,35 @@ def test_the_broken_rule_is_named(bad, name):
     assert expected <= failing <= expected | MAY_FAIL_TOO.get(name, set()), said
     assert any(sentence in rules[rule][1] for rule in failing), said
     assert code == len(failing)
+
+
+def test_a_model_that_keeps_every_rule_but_one_was_looked_at(bad):
+    """What a broken model does not break, it keeps: nothing of it was skipped but what is for losses."""
+    for name in (n for n in BAD if n.startswith("model_")):
+        rules, _, said = bad[name]
+        assert {r for r, (status, _) in rules.items() if status == "skip"} == {"G1"}, said
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_others_may_write_breaks_f2(tmp_path, what):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    path = folder / "t2i-epsilon.so"
+    shutil.copyfile(os.path.join(BUILD, "lib", "t2i", "t2i-epsilon.so"), path)
+    folder.chmod(0o755), path.chmod(0o644)
+    assert check(str(path), "--only", "F2")[1] == 0
+    (path if what == "file" else folder).chmod(0o777)
+    rules, code, said = check(str(path))
+    assert {r for r, (status, _) in rules.items() if status == "fail"} == {"F2"} and code == 1, said
+    assert "others than its owner may write to this" in rules["F2"][1] and rules["D2"][0] == "skip", said
+
+
+def test_the_built_in_model_on_a_folder(sd):
+    """Everything but the rule for losses runs, on a model of 0.8 M parameters."""
+    rules, code, said = check(os.path.join(BUILD, "lib", "t2i", "t2i-sd15.so"), "--model", sd)
+    assert code == 0 and {r for r, (status, _) in rules.items() if status != "pass"} == {"G1"}, said
+    assert re.search(r"(all|\d+ of) \d+ host calls failed in turn", rules["E5"][1]), said
+    assert re.search(r"(all|\d+ of) 100 steps of model 'sd15'", rules["M1"][1]), said
 
 
 @pytest.mark.parametrize("name", ["epsilon", "v_prediction", "min_snr", "rectified_flow", "text", "ip2p", "sd15"])

@@ -1,0 +1,11 @@
+// Makes a new descriptor at each call.
+#include "good.hpp"
+static constexpr t2i_component one = t2i::loss<Good>("two_descriptors", "a broken loss");
+static constexpr const t2i_component* list[] = {&one, nullptr};
+extern "C" const t2i_plugin* t2i_plugin_v1(void) {
+  return new t2i_plugin{
+      sizeof(t2i_plugin), T2I_ABI_MAJOR, T2I_ABI_MINOR, "bad.two_descriptors", "1.0.0", "MIT", nullptr, list,
+      t2i::start};
+}
+__attribute__((used, section(".t2i_tag"))) static const char tag[] =
+    "T2I-PLUGIN abi=0.1 torch=any id=bad.two_descriptors";
