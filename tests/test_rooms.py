@@ -29,19 +29,28 @@ MAY = {
                           "core/model", "core/plug", "core/session.h", "core/commands.h"},
     "core/validate": BASE,
     "apps": BASE | {"core/config", "core/commands.h"},
+    "tests/bad_plugins": {"t2i"},
+    "examples": {"t2i", "nn"},
 }
+# The top of core ties its rooms together; it knows no plugin, and no program knows more of it than one header.
+MAY["core"] = {room for room in MAY if room.startswith("core/")}
 PLUG_ALONE = ("t2i/plugin.h", "boost/dll", "dlfcn.h")  # the C interface and loading belong to core/plug
 LOADS_TOO = {"core/precision/device.cpp": "LibTorch's CUDA half, which only machines with a GPU load"}
 TORCH = re.compile(r"^(ATen|c10|torch|caffe2)/")
-TORCH_FREE = ("sdk", "plugins", "apps", "core/base", "core/config", "core/data", "core/checkpoint", "core/metric")
+TORCH_FREE = ("sdk", "plugins", "apps", "examples", "tests/bad_plugins", "core/base", "core/config", "core/data", "core/checkpoint", "core/metric")
 LONG = {}  # file -> why it may have more than 500 lines
 
 
-def files(*tops):
+# core/base is the standard library and the system's; what else it is made of is said here, file by file.
+STANDARD = re.compile(r"[a-z_]+|(sys/)?(errno|fcntl|mman|random|resource|signal|stat|statvfs|string|types|unistd|wait)\.h")
+LIBRARIES_OF_BASE = {"core/base/json.h": {"nlohmann/json.hpp"}, "core/base/hash.cpp": {"xxhash.h", "openssl/evp.h"}}
+
+
+def files(*tops, ends=SOURCE):
     for top in tops:
         for folder, _, names in os.walk(os.path.join(ROOT, top)):
             for name in sorted(names):
-                if name.endswith(SOURCE):
+                if name.endswith(ends):
                     yield os.path.relpath(os.path.join(folder, name), ROOT)
 
 
@@ -54,7 +63,7 @@ def room_of(path):
     parts = path.split("/")
     if parts[0] == "core":
         return "core" if len(parts) == 2 else "/".join(parts[:2])
-    return parts[0]
+    return "tests/bad_plugins" if path.startswith("tests/bad_plugins/") else parts[0]
 
 
 def includes(path):
@@ -63,14 +72,12 @@ def includes(path):
 
 def test_who_includes_whom():
     breaches = []
-    for path in files("core", "sdk", "plugins", "apps"):
+    for path in files("core", "sdk", "plugins", "apps", "tests/bad_plugins", "examples"):
         room = room_of(path)
-        if room == "core":  # the top of core ties the rooms together
-            continue
         assert room in MAY, f"{path}: room {room} is not in the table of this test"
         for include in includes(path):
             target = room_of(include)
-            if not include.startswith(("core/", "apps/", "plugins/", "sdk/", "t2i/", "nn/")) or target == room:
+            if not include.startswith(("core/", "apps/", "plugins/", "sdk/", "t2i/", "nn/", "bench/", "tests/")) or target == room:
                 continue
             test_of_config = path.endswith("_test.cpp") and target == "core/config"
             if target not in MAY[room] and include not in MAY[room] and not test_of_config:
@@ -87,8 +94,37 @@ def test_plugins_do_not_include_each_other():
             assert include.startswith(("t2i/", "nn/")) or "." not in include or os.path.exists(local) or include.endswith(".h"), path
 
 
+def test_base_is_the_standard_library():
+    breaches = []
+    for path in files("core/base"):
+        allowed = LIBRARIES_OF_BASE.get(path, {"gtest/gtest.h"} if path.endswith("_test.cpp") else set())
+        for include in includes(path):
+            if not include.startswith("core/base/") and include not in allowed and not STANDARD.fullmatch(include):
+                breaches.append(f"{path} includes {include}")
+    assert not breaches, "\n".join(breaches)
+
+
+def everything_included(path, seen):
+    """The files of ours that a file includes, and they, and so on; and all that these include beside."""
+    found = set()
+    for include in includes(path):
+        found.add(include)
+        if os.path.exists(os.path.join(ROOT, include)) and include not in seen:
+            seen.add(include)
+            found |= everything_included(include, seen)
+    return found
+
+
+def test_no_torch_reaches_the_cuda_compiler():
+    """nvcc sees what a .cu includes, through our headers too; torch's it cannot compile in a minute, or at all."""
+    sources = list(files("core", ends=(".cu",)))
+    assert sources
+    for path in sources:
+        assert not [i for i in everything_included(path, {path}) if TORCH.match(i)], path
+
+
 def test_torch_stays_out_of_the_torch_free_rooms():
-    for path in files("core", "sdk", "plugins", "apps"):
+    for path in files("core", "sdk", "plugins", "apps", "tests/bad_plugins", "examples"):
         if room_of(path) in TORCH_FREE:
             assert not [i for i in includes(path) if TORCH.match(i)], path
 
@@ -123,7 +159,10 @@ def test_core_and_apps_name_no_family_task_or_loss():
 
 
 def test_files_stay_readable():
-    long = {p: n for p in files("core", "sdk", "plugins", "apps", "tests") if (n := read(p).count("\n")) > 500}
+    tops = ("core", "sdk", "plugins", "apps", "tests", "bench", "tools", "examples", "deploy", "cmake")
+    lengths = {p: read(p).count("\n") for p in files(*tops, ends=(*SOURCE, ".py", ".sh", ".cmake"))}
+    assert {"tests/tiny.py", "tools/setup.sh", "bench/step/run.py", "examples/third_party/tiny.cpp"} <= set(lengths)
+    long = {p: n for p, n in lengths.items() if n > 500}
     assert set(long) <= set(LONG), {p: n for p, n in long.items() if p not in LONG}
 
 

@@ -5,9 +5,9 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "core/base/json.h"
 
 using namespace t2i;
 
@@ -16,7 +16,7 @@ TEST(LrSchedule, EqualsDiffusersAtEveryStep) {
   ASSERT_NE(root, nullptr) << "set T2I_SOURCE_DIR to the checkout";
   std::ifstream file(std::string(root) + "/tests/golden/lr_schedule.json");
   ASSERT_TRUE(file.good());
-  nlohmann::json cases = nlohmann::json::parse(file);
+  Json cases = Json::parse(file);
   ASSERT_GE(cases.size(), 20u);
   for (const auto& c : cases) {
     LrSchedule schedule{c["name"], c["warmup"], c["total"], c["cycles"], c["power"], c["learning_rate"]};

@@ -1,6 +1,6 @@
 #include "core/base/number_text.h"
 
-#include <fmt/format.h>
+#include <cstdio>
 
 namespace t2i {
 
@@ -14,12 +14,14 @@ std::string grouped(uint64_t n) {
 }
 
 std::string bytes_text(uint64_t n) {
-  if (n < 1000) return fmt::format("{} bytes", n);
+  if (n < 1000) return std::to_string(n) + " bytes";
   const char* units[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
   double value = static_cast<double>(n) / 1000;
   size_t unit = 0;
   while (value >= 999.95 && unit < 5) value /= 1000, ++unit;
-  return fmt::format("{:.1f} {}", value, units[unit]);
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %s", value, units[unit]);
+  return text;
 }
 
 }  // namespace t2i
