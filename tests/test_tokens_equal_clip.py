@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import subprocess
+import unicodedata
 
 import pytest
 import torch
@@ -27,7 +28,8 @@ RANGES = [(0x20, 0x7f), (0x80, 0x800), (0x800, 0xd800), (0xe000, 0x10000), (0x10
 
 
 def texts(count):
-    """Runs of one script and of all at once, with the pieces above between, some far longer than 77 tokens."""
+    """So many different ones: runs of one script and of all at once, with the pieces above between, some far longer than
+    77 tokens."""
     rng = random.Random(5)
 
     def letter(low, high):
@@ -41,10 +43,13 @@ def texts(count):
             words.append(rng.choice(["", "", "", " "]))
         return "".join(words)
 
-    return ["", " ", "x" * 3000, "é " * 400] + [text() for _ in range(count - 4)]
+    found = dict.fromkeys(["", " ", "x" * 3000, "é " * 400])
+    while len(found) < count:
+        found[text()] = None
+    return list(found)
 
 
-TEXTS = texts(1000)  # for each of the forms below: 8,000 comparisons
+TEXTS = texts(2500)  # for each of the forms below: 20,000 comparisons
 
 FORMS = {
     "published": dict(),
@@ -77,8 +82,16 @@ def tokens(model, prompts):
     return load_file(out)["tokens"]
 
 
+def test_the_texts_are_many_and_mixed():
+    """At least 2,000 different ones, with letters of every plane, in most more than one script, some cut off."""
+    assert len(set(TEXTS)) == len(TEXTS) >= 2000
+    outside_ascii = [t for t in TEXTS if any(ord(c) > 0x7f for c in t)]
+    mixed = [t for t in outside_ascii if any(c.isascii() and c.isalpha() for c in t)]
+    assert len(outside_ascii) > 1500 and len(mixed) > 1000 and len([t for t in TEXTS if max(t, default="") > "\uffff"]) > 500
+
+
 @pytest.mark.parametrize("name, saved", [(n, False) for n in FORMS] + [(n, True) for n in SAVED_BY_TRANSFORMERS])
-def test_thousand_texts(model, name, saved):
+def test_thousands_of_texts(model, name, saved):
     folder = os.path.join(model, "tokenizer")
     shutil.rmtree(folder)
     reference = write_tokenizer(folder, **FORMS[name])
@@ -106,6 +119,24 @@ def test_every_code_point_of_unicode(model):
     got = torch.cat([tokens(model, prompts[i:i + 2000]) for i in range(0, len(prompts), 2000)])
     wrong = (got != wanted).any(1).nonzero().flatten().tolist()
     assert not wrong, f"{len(wrong)} prompts differ, the first: {prompts[wrong[0]]!r}"
+
+
+def test_marks_keep_their_order(model):
+    """Every mark that NFC could move, before and behind marks of other classes. The tokenizers library orders by Unicode 9:
+    a mark that came later stays where it is. And letters that are composed since stay apart."""
+    folder = os.path.join(model, "tokenizer")
+    shutil.rmtree(folder)
+    reference = write_tokenizer(folder)
+    marks = [chr(c) for c in range(0x300, 0x1f000) if unicodedata.combining(chr(c)) or 0x10e00 <= c < 0x10f00 or 0x11300 <= c < 0x11a00]
+    assert "\u07fd" in marks and "\U0001e2ec" in marks and len(marks) > 2000
+    pairs = [x for m in marks for x in (f"\u0300{m}", f"{m}\u0316", f"a{m}\u0323", f"\u0345{m}")]
+    pairs += [a + b for low in (0x105d0, 0x11380, 0x11930, 0x16120, 0x16d60) for a in map(chr, range(low, low + 16))
+              for b in [chr(low + i) for i in range(16)] + ["\u0307"]]
+    prompts = [" ".join(pairs[i:i + 7]) for i in range(0, len(pairs), 7)]  # of at most ten tokens each
+    wanted = reference(prompts, padding="max_length", max_length=77, truncation=True).input_ids
+    got = tokens(model, prompts).tolist()
+    wrong = [p for p, g, w in zip(prompts, got, wanted) if g != w]
+    assert not wrong, f"{len(wrong)} prompts differ, the first: {wrong[0]!a}"
 
 
 @pytest.mark.parametrize("file, change, says", [

@@ -16,7 +16,7 @@ void append_code_point(std::string& text, char32_t c);
 
 // Where the first byte lies that is not valid UTF-8, npos when all is.
 size_t find_invalid_utf8(std::string_view text);
-// Canonical composition. `text` must be valid UTF-8.
+// Canonical composition, of what Unicode 9 knew. `text` must be valid UTF-8.
 std::string nfc(std::string_view text);
 // Code point by code point and blind to context: a final capital sigma becomes the same small sigma as any other.
 std::string lower_case(std::string_view text);
