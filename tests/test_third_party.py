@@ -11,7 +11,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
+
+import tiny
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("T2I_BUILD", os.path.join(HERE, "..", "build"))
@@ -151,3 +153,55 @@ def test_a_strangers_model_learns_to_edit(installed, plugins, model, data, tmp_p
     config = json.loads((tmp_path / "edit" / "final" / "transformer" / "config.json").read_text())
     index = json.loads((tmp_path / "edit" / "final" / "model_index.json").read_text())
     assert config["in_channels"] == 96 and index["_class_name"] == "TinyEditPipeline"
+
+
+@pytest.fixture(scope="module")
+def shared_parts(installed, tmp_path_factory):
+    """A model of the installed parts that families share (t2i::nn), built with nothing but the installed tree."""
+    work = tmp_path_factory.mktemp("nn")
+    for name in ("CMakeLists.txt", "shared_parts.cpp"):
+        shutil.copy(os.path.join(HERE, "out_of_tree", name), work)
+    run("cmake", "-S", work, "-B", work / "build", f"-DCMAKE_PREFIX_PATH={installed}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    commands = (work / "build" / "compile_commands.json").read_text()
+    assert os.path.realpath(os.path.join(HERE, "..")) not in commands and "torch" not in commands
+    run("cmake", "--build", work / "build")
+    os.chmod(work / "build", 0o755)
+    os.chmod(work / "build" / "t2i-shared_parts.so", 0o755)
+    return work / "build" / "t2i-shared_parts.so"
+
+
+@pytest.fixture(scope="module")
+def sd_folder(tmp_path_factory):
+    return tiny.sd_folder(tmp_path_factory.mktemp("sd") / "model")
+
+
+def test_shared_parts_work_for_strangers(installed, shared_parts, sd_folder, tmp_path):
+    """Text, autoencoder and UNet out of tree give the bits that the built-in family gives from the same parts."""
+    random = np.random.default_rng(1)
+    inputs = {"pixels": random.uniform(-1, 1, (2, 3, 16, 16)), "latents": random.normal(size=(2, 4, 8, 8)),
+              "timesteps": np.array([3.0, 900.0]), "prompt_embeds": random.normal(size=(2, 16, 32))}
+    save_file({k: v.astype(np.float32) for k, v in inputs.items()}, tmp_path / "in")
+
+    def probe(what, *more):
+        out = {}
+        for plugin in ("sd15", shared_parts):
+            run(installed / "bin" / "t2i", "probe", what, "--model", sd_folder, "--plugin", plugin, "--task", "text", "--outputs",
+                tmp_path / "out", *more, env={**os.environ, "T2I_PLUGIN_PATH": ""})
+            out[plugin] = load_file(tmp_path / "out")
+        return out["sd15"], out[shared_parts]
+
+    for what, wants, more in (("text", {"prompt_embeds"}, ("--prompt", "Zwölf  Boxkämpfer", "--prompt", "a cat's hat")),
+                              ("encode", {"mean", "logvar", "latents"}, ("--inputs", tmp_path / "in")),
+                              ("decode", {"pixels"}, ("--inputs", tmp_path / "in")),
+                              ("forward", {"prediction"}, ("--inputs", tmp_path / "in"))):
+        ours, theirs = probe(what, *more)
+        assert wants <= set(ours) and set(ours) == set(theirs)
+        for name in wants:
+            assert np.std(ours[name]) > 0 and np.array_equal(ours[name], theirs[name]), (what, name)
+
+
+def test_shared_parts_train_for_strangers(installed, shared_parts, sd_folder, data, tmp_path):
+    train(installed, shared_parts, sd_folder, data[0], tmp_path / "run", 2, "--plugin", "shared_parts", "--task", "text")
+    start = load_file(os.path.join(sd_folder, "unet", "diffusion_pytorch_model.safetensors"))
+    end = load_file(tmp_path / "run" / "final" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert set(start) == set(end) and not np.array_equal(start["conv_out.weight"], end["conv_out.weight"])
