@@ -9,6 +9,7 @@
 #include "core/config/schema_check.h"
 #include "core/model/load.h"
 #include "core/plug/host.h"
+#include "core/plug/trial.h"
 #include "core/precision/device.h"
 
 namespace t2i {
@@ -42,6 +43,23 @@ static bool opens(const Model& model, const ModelFolder& folder) {
   return false;
 }
 
+// The first of these models that opens the folder. Adds to `tried` their names, to `refusals` what they say of it.
+static std::unique_ptr<Model> first_that_opens(Session& session, const Config& config, const std::vector<Component>& offered,
+                                               std::vector<std::string>& tried, std::vector<Error>& refusals) {
+  for (const Component& c : offered) {
+    if (c.kind != "model" || std::count(tried.begin(), tried.end(), c.id)) continue;
+    tried.push_back(c.id);
+    try {
+      const Component& known = session.registry.find("model", c.id);
+      auto model = std::make_unique<Model>(known, session.folder, checked_options(known, config.plugin.options, "plugin", config));
+      if (opens(*model, session.folder)) return model;
+    } catch (const Failure& f) {  // perhaps another family's configuration: the next plugin may know it
+      refusals.insert(refusals.end(), f.errors.begin(), f.errors.end());
+    }
+  }
+  return nullptr;
+}
+
 // The model plugin that knows the folder's pipeline class, when none was named.
 static std::unique_ptr<Model> model_for(Session& session, const Config& config) {
   if (!config.plugin.name.empty()) {
@@ -54,17 +72,12 @@ static std::unique_ptr<Model> model_for(Session& session, const Config& config) 
   }
   std::vector<std::string> tried;
   std::vector<Error> refusals;
-  for (const Component& c : session.registry.list()) {
-    if (c.kind != "model") continue;
-    tried.push_back(c.id);
-    try {
-      const Component& known = session.registry.find("model", c.id);
-      auto model = std::make_unique<Model>(known, session.folder, checked_options(known, config.plugin.options, "plugin", config));
-      if (opens(*model, session.folder)) return model;
-    } catch (const Failure& f) {  // perhaps another family's configuration: the next plugin may know it
-      refusals.insert(refusals.end(), f.errors.begin(), f.errors.end());
-    }
-  }
+  // Built-in ones first: a folder that one of them opens makes nobody run a stranger's code.
+  Registry built_in({built_in_plugins()}, host());
+  if (auto model = first_that_opens(session, config, built_in.list(), tried, refusals)) return model;
+  if (auto model = first_that_opens(session, config, session.registry.list(), tried, refusals)) return model;
+  const std::vector<Error>& refused = session.registry.refused();  // the one for this family may be among them
+  refusals.insert(refusals.end(), refused.begin(), refused.end());
   std::string names;
   for (const std::string& t : tried) names += (names.empty() ? "" : ", ") + t;
   refusals.insert(refusals.begin(),

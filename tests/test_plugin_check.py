@@ -15,6 +15,8 @@ BUILD = os.environ.get("T2I_BUILD", os.path.join(os.path.dirname(__file__), ".."
 T2I = os.path.join(BUILD, "bin", "t2i")
 HERE = os.path.dirname(os.path.abspath(__file__))
 
+RULES = {f"{group}{i + 1}" for group, count in zip("FDEMRG", (8, 7, 5, 3, 3, 4)) for i in range(count)}
+
 # What must fail: the rule that a plugin breaks with those that cannot hold then (a loss that throws gives no gradient
 # either), and a part of the sentence.
 BAD = {
@@ -46,6 +48,7 @@ BAD = {
     "reads_values": ({"R3"}, "waits for the device inside a step"),
     "own_randomness": ({"R1", "R2", "G2"}, "draws from torch's global generator"),
     "crashes": ({"E1"}, "it crashed: Segmentation fault"),
+    "crashes_at_load": (RULES - {"F1", "F2", "F3", "F4", "F5", "F6"}, "it crashed: Segmentation fault"),
     "exits": ({"E2"}, "it ended the process with code 3"),
     "mixes_samples": ({"G2"}, "for a sample alone than within a batch"),
     "wrong_shape": ({"D6"}, "puts 'loss_per_sample' of shape [], [3] is wanted"),

@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from tiny import AS_CAPTIONS, sd_folder, settings, triplet_data
+
 BUILD = os.environ.get("T2I_BUILD", os.path.join(os.path.dirname(__file__), "..", "build"))
 T2I = os.path.join(BUILD, "bin", "t2i")
 PLUGINS = os.path.join(BUILD, "lib", "t2i")
@@ -107,3 +109,47 @@ def test_places_in_order(tmp_path):
     third = copy("reads_values", home / "plugins", BAD)
     _, out, _ = t2i("plugins", "info", "reads_values", HOME=str(home.parent))
     assert str(third) in out
+
+
+# ---- a stranger's library that crashes as soon as it is loaded ----
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory):
+    """A folder of plugins where such a library lies beside a sound one."""
+    folder = tmp_path_factory.mktemp("strangers") / "plugins"
+    copy("reads_values", folder, BAD)
+    return copy("crashes_at_load", folder, BAD)
+
+
+def test_a_crash_at_load_is_one_refusal(crashing):
+    code, out, err = t2i("plugins", "list", T2I_PLUGIN_PATH=str(crashing.parent))
+    assert code == 0 and "epsilon" in out and "reads_values" in out  # the others are there all the same
+    (line,) = err.splitlines()
+    assert line.startswith(f"{crashing}: ") and "crashed: Segmentation fault" in line and line.endswith("[T2I-E2065]")
+    code, _, err = t2i("plugins", "info", "no-such-thing", T2I_PLUGIN_PATH=str(crashing.parent))
+    assert code == 78 and "[T2I-E2051]" in err and "[T2I-E2065]" in err
+
+
+def test_a_run_of_a_built_in_family_loads_no_stranger(crashing, tmp_path):
+    """The loader itself says what was opened."""
+    model, data = sd_folder(tmp_path / "model"), triplet_data(tmp_path / "data", count=4)
+    small = settings(data__resolution=16, train__max_train_steps=1, train__train_batch_size=2, train__device="cpu",
+                     train__mixed_precision="no", validation__every_steps=0)
+    log = {"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(tmp_path / "loaded")}
+    code, out, err = t2i("run", "--model", model, "--data", data, "--output", str(tmp_path / "out"), "--task", "text", *small,
+                         *AS_CAPTIONS, T2I_PLUGIN_PATH=str(crashing.parent), **log)
+    assert code == 0 and (tmp_path / "out" / "final" / "unet").is_dir(), out + err
+    loaded = "".join(path.read_text(errors="replace") for path in tmp_path.glob("loaded.*"))
+    assert "t2i-sd15.so" in loaded and "t2i-crashes_at_load.so" not in loaded and "t2i-reads_values.so" not in loaded
+
+
+def test_a_folder_that_nobody_opens_names_the_library_that_crashed(crashing, tmp_path):
+    """It may be the one for this family; and a loss by its path is a sentence, too."""
+    model = sd_folder(tmp_path / "model")
+    index = tmp_path / "model" / "model_index.json"
+    index.write_text(index.read_text().replace('"StableDiffusionPipeline"', '"PipelineOfTomorrow"'))
+    probe = ("probe", "tokens", "--prompt", "x", "--outputs", str(tmp_path / "out"))
+    code, _, err = t2i(*probe, "--model", model, T2I_PLUGIN_PATH=str(crashing.parent))
+    assert code == 65 and "[T2I-E2110]" in err and f"{crashing}: " in err and "[T2I-E2065]" in err
+    code, _, err = t2i("run", "--model", sd_folder(tmp_path / "sound"), "--data", triplet_data(tmp_path / "data", count=2), "--output",
+                       str(tmp_path / "run"), "--task", "text", "--loss", str(crashing), *AS_CAPTIONS)
+    assert code == 70 and "[T2I-E2065]" in err, err

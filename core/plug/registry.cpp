@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/plug/library.h"
+#include "core/plug/trial.h"
 
 namespace t2i {
 namespace {
@@ -89,7 +90,7 @@ void Registry::scan() {
 
 void Registry::load(Candidate& candidate) {
   if (std::exchange(candidate.tried, true)) return;
-  Result<LoadedPlugin> plugin = load_plugin(candidate.path, host_);
+  Result<LoadedPlugin> plugin = try_plugin(candidate.path, host_);
   if (!plugin) {
     refused_.push_back(plugin.error());
     return;
@@ -110,7 +111,7 @@ const Component* Registry::known(const std::string& kind, const std::string& id)
 
 // A component named by its library's path: kept under that path, so that it hides no other and is hidden by none.
 const Component& Registry::add(const fs::path& file, const std::string& kind) {
-  LoadedPlugin plugin = load_plugin(file, host_).take();
+  LoadedPlugin plugin = try_plugin(file, host_).take();
   if (const Component* c = known(kind, plugin.path.string())) return *c;
   std::vector<std::string> names;
   const Component* only = nullptr;
