@@ -27,8 +27,10 @@ Tensors read_inputs(const std::string& path, at::Device device, at::ScalarType d
   SafetensorsFile file = open_safetensors(path).take();
   for (const TensorEntry& e : file.tensors) {
     at::Tensor t = stored_tensor(e).clone().to(device);
-    bool scalar_per_sample = e.name == "timesteps" || e.name == "guidance" || e.name == "time_ids";  // never lose precision
-    tensors[e.name] = t.is_floating_point() ? t.to(scalar_per_sample ? at::kFloat : dtype) : t;
+    // A number per sample: float32 as training draws it, whatever the file has. Half precision would round it, and an
+    // integer would make integers of what is computed from it.
+    bool scalar_per_sample = e.name == "timesteps" || e.name == "guidance" || e.name == "time_ids";
+    tensors[e.name] = scalar_per_sample ? t.to(at::kFloat) : t.is_floating_point() ? t.to(dtype) : t;
   }
   return tensors;
 }

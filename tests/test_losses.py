@@ -193,6 +193,21 @@ def test_timesteps_between_and_beyond_the_table():
     assert torch.equal(near, exact)
 
 
+@pytest.mark.parametrize("library", ["epsilon", "v_prediction", "min_snr", "rectified_flow"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.float64])
+def test_the_type_of_the_timesteps_does_not_matter(library, dtype):
+    x, noise = batch(4)
+    t = torch.tensor([1, 250, 500, 999])
+    results = []
+    for timesteps in (t.to(dtype), t.float()):
+        loss = abi.Loss(f"t2i-{library}.so", SD1)
+        noisy, target = loss.prepare(latents=x, noise=noise, timesteps=timesteps)
+        results.append([noisy, target, *loss.compute(prediction=x, target=target, timesteps=timesteps)])
+    for got, want in zip(*results):
+        assert got.dtype == want.dtype or dtype == torch.float64
+        torch.testing.assert_close(got.float(), want, **CLOSE)
+
+
 def test_bfloat16_latents_are_mixed_in_float32():
     x, noise = (b.to(torch.bfloat16) for b in batch())
     t = torch.full((7,), 250.0)

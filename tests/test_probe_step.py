@@ -92,6 +92,25 @@ def test_every_loss_and_the_gradient_of_every_parameter(tmp_path, prediction_typ
         compare(probe(tmp_path / "model", given, tmp_path, "--loss", loss), step_by_diffusers(unet, scheduler, loss, given))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_whole_numbers_for_timesteps(tmp_path, dtype):
+    """What diffusers draws and people save: the results are those of the same numbers in float32, bit for bit."""
+    save_folder(tmp_path / "model", "epsilon")
+    given = inputs(3)
+    whole = given | {"timesteps": given["timesteps"].to(dtype)}
+    for loss in ("epsilon", "v_prediction", "min_snr", "rectified_flow"):
+        want = probe(tmp_path / "model", given, tmp_path, "--loss", loss)
+        got = probe(tmp_path / "model", whole, tmp_path, "--loss", loss)
+        assert all(torch.equal(got[name], want[name]) for name in want), loss
+    predictions = []
+    for tensors in (given, whole):
+        save_file(tensors, tmp_path / "in.safetensors")
+        subprocess.run([T2I, "probe", "forward", "--model", tmp_path / "model", "--inputs", tmp_path / "in.safetensors", "--outputs",
+                        tmp_path / "out.safetensors"], check=True)
+        predictions.append(load_file(tmp_path / "out.safetensors")["prediction"])
+    assert torch.equal(*predictions)
+
+
 def test_options_reach_the_loss(tmp_path):
     unet, scheduler = save_folder(tmp_path / "model", "epsilon")
     given = inputs(9)

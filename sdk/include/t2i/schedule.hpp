@@ -121,9 +121,10 @@ namespace t2i __attribute__((visibility("hidden"))) {
     Tensor draw(Named in) const {
       return op<"floor">({Rng{in["rng"]}.uniform("timesteps") * static_cast<double>(steps())});
     }
-    // alpha_bar at each sample's timestep (rounded, kept within the table), [n,1,...,1] like `like`.
+    // alpha_bar at each sample's timestep (rounded, kept within the table), float32 [n,1,...,1] like `like`.
     Tensor alpha_bar(const Tensor& timesteps, const Tensor& like) {
-      if (!placed_) table_ = op<"to.other">({to(table_, timesteps.dtype()), timesteps}), placed_ = true;
+      // Only the device is the timesteps' own: their type may be an integer's.
+      if (!placed_) table_ = op<"to.other">({table_, to(timesteps, T2I_F32)}), placed_ = true;
       Tensor index = op<"clamp">({op<"round">({timesteps}), 0, steps() - 1});
       return per_sample(op<"index_select">({table_, 0, to(index, T2I_I64)}), like);
     }
