@@ -98,6 +98,13 @@ def make_cases():
     add(DPMSolverMultistepScheduler, 15, {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1, "timestep_spacing": "leading"})
     for shift in [1.0, 3.0]:
         add(DPMSolverMultistepScheduler, 11, {"use_flow_sigmas": True, "flow_shift": shift, "prediction_type": "flow_prediction"})
+    # What flow training leaves for pipelines that were made for diffusion, drawn from by name.
+    for shift, steps in itertools.product([1.0, 3.0], [1, 7, 28]):
+        left = {"_class_name": "DPMSolverMultistepScheduler", "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": shift,
+                "solver_order": 1, "final_sigmas_type": "zero", "algorithm_type": "dpmsolver++"}
+        add(FlowMatchEulerDiscreteScheduler, steps, left, sampler="flow_euler")
+        add(DPMSolverMultistepScheduler, steps, left, sampler="dpm++2m")
+        add(FlowMatchEulerDiscreteScheduler, steps, left | {"_class_name": "UniPCMultistepScheduler"}, sampler="flow_euler")
     # Flows.
     for shift, steps in itertools.product([1.0, 3.0, 0.7], [1, 4, 28]):
         add(FlowMatchEulerDiscreteScheduler, steps, {"shift": shift})
@@ -134,6 +141,8 @@ def scheduler_of(c):
     config = {k: v for k, v in c["config"].items() if not k.startswith("_")}
     if c["sampler"] == "dpm++2m_karras":
         config["use_karras_sigmas"] = True
+    if c["sampler"] == "flow_euler":
+        config["shift"] = config["flow_shift"]
     if c["sampler"].startswith("dpm++2m"):
         config |= {"algorithm_type": "dpmsolver++", "solver_order": 2}
     with warnings.catch_warnings():
@@ -238,8 +247,17 @@ REFUSED = [
     ({"_class_name": "HeunDiscreteScheduler"}, "", 10, "E6002", "ddim, ddpm, pndm, euler, euler_a, dpm++2m, dpm++2m_karras, flow_euler"),
     ({}, "", 10, "E6002", "--sampler"),
     ({"_class_name": "DDIMScheduler"}, "eulr", 10, "E6001", "did you mean 'euler'"),
-    ({"_class_name": "DDIMScheduler"}, "flow_euler", 10, "E6002", "flow_euler"),
-    ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "ddim", 10, "E6002", "flow_euler"),
+    ({"_class_name": "DDIMScheduler"}, "flow_euler", 10, "E6002", "predicts no flow: its scheduler is 'DDIMScheduler'. A diffusion model's schedule has no "
+     "shift. \u2192 use one of ddim, ddpm, pndm, euler, euler_a, dpm++2m, dpm++2m_karras"),
+    ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "ddim", 10, "E6002", "predicts a flow: its scheduler is 'FlowMatchEulerDiscreteScheduler'. A model "
+     "trained on flows has no diffusion schedule. \u2192 use flow_euler"),
+    *[({"_class_name": "DPMSolverMultistepScheduler", "prediction_type": "flow_prediction", "use_flow_sigmas": True}, name, 10, "E6002",
+       f"--sampler: '{name}' does not fit this model, which predicts a flow: its scheduler is 'DPMSolverMultistepScheduler' with prediction_type "
+       "'flow_prediction'. A model trained on flows has no diffusion schedule. \u2192 use one of dpm++2m, flow_euler")
+      for name in ["ddim", "ddpm", "pndm", "euler", "euler_a", "dpm++2m_karras"]],
+    ({"_class_name": "DDIMScheduler", "prediction_type": "flow_prediction"}, "", 10, "E6002", "scheduler_config.json: 'ddim' does not fit"),
+    ({"_class_name": "DPMSolverMultistepScheduler", "prediction_type": "flow_prediction", "use_flow_sigmas": True, "use_karras_sigmas": True}, "", 10,
+     "E6003", "use_flow_sigmas"),
     ({"_class_name": "DDIMScheduler", "beta_schedule": "cosine"}, "", 10, "E6003", "'beta_schedule' is \"cosine\""),
     ({"_class_name": "DDIMScheduler", "prediction_type": "v-prediction"}, "", 10, "E6003", "did you mean 'v_prediction'"),
     ({"_class_name": "DDIMScheduler", "timestep_spacing": "even", "beta_end": "x"}, "", 10, "E6003", "beta_end"),

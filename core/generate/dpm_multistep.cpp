@@ -51,6 +51,9 @@ class DpmMultistep final : public Sampler {
     double lambda_min = file.number("lambda_min_clipped", -std::numeric_limits<double>::infinity());
     flow_ = file.flag("use_flow_sigmas", false);
     double shift = file.number("flow_shift", 1.0);
+    if (flow_ && spread.kind != SigmaSpread::none)
+      file.refuse("use_flow_sigmas",
+                  "Another spread of noise levels is set as well, which is that of a diffusion model", "choose one");
     if (flow_ && file.flag("use_dynamic_shifting", false))
       file.refuse("use_dynamic_shifting", "This sampler shifts by a fixed amount only", "set it to false and give flow_shift");
     file.check();

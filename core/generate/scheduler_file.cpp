@@ -44,6 +44,11 @@ std::string SchedulerFile::class_name() const {
   return value && value->is_string() ? value->get<std::string>() : "";
 }
 
+bool SchedulerFile::is_flow() const {
+  const nlohmann::json* prediction = find("prediction_type");
+  return has_flow_class() || (prediction && *prediction == "flow_prediction");
+}
+
 std::optional<double> SchedulerFile::number(const std::string& key) {
   const nlohmann::json* value = find(key);
   if (!value || value->is_null()) return std::nullopt;

@@ -21,6 +21,10 @@ class SchedulerFile {
 
   const std::string& path() const { return path_; }
   std::string class_name() const;  // "_class_name", "" where there is none
+  // Was the model trained on flows? Its file is then of a flow's own class, or another class's that says so: pipelines
+  // made for diffusion cannot do with the former.
+  bool is_flow() const;
+  bool has_flow_class() const { return class_name().starts_with("FlowMatch"); }
 
   // A key that is absent, or null, has the fallback; a null flag is false.
   double number(const std::string& key, double fallback);
