@@ -1,5 +1,8 @@
 """final/ is a folder that diffusers opens, with the weights that were trained."""
 
+import json
+import shutil
+
 import diffusers
 import numpy as np
 import pytest
@@ -64,3 +67,93 @@ def test_mixed_precision_follows_float32(place, loss, precision):
         losses[kind] = [m["raw_loss"] for m in metrics(out)]
     # bf16 keeps 8 bits: half a per cent of a prediction, of which the loss is a mean of squares
     assert np.allclose(losses[precision], losses["fp32"], rtol=2e-2), losses
+
+
+# ---- what the base folder has may not open by itself; final/ must ----
+
+
+def saved_as(place, name, **how):
+    """The model with its frozen parts written by diffusers and transformers in another way."""
+    folder = place / name
+    shutil.copytree(place / "model", folder)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
+    for part in ("vae", "text_encoder"):
+        for path in (folder / part).glob("*.safetensors"):
+            path.unlink()
+        getattr(pipe, part).half().save_pretrained(folder / part, **how)
+    return folder, pipe
+
+
+def train(place, model, output, *extra):
+    done = t2i("run", "--model", model, "--data", place / "data", "--output", place / output, *COMMON, *AS_CAPTIONS, "--task", "text",
+               *settings(train__max_train_steps=1), *extra)
+    return place / output / "final", done.stderr
+
+
+def assert_same_parts(final, pipe):
+    opened = diffusers.DiffusionPipeline.from_pretrained(final)
+    for part in ("vae", "text_encoder"):
+        want = getattr(pipe, part).state_dict()
+        got = getattr(opened, part).state_dict()
+        assert set(got) == set(want) and all(torch.equal(got[name], want[name].to(got[name].dtype)) for name in want)
+
+
+@pytest.mark.parametrize("how", ["one file", "shards"])
+def test_parts_of_another_variant_get_the_plain_name(place, how):
+    folder, pipe = saved_as(place, f"half {how}", variant="fp16", **({"max_shard_size": "100KB"} if how == "shards" else {}))
+    names = {path.name for path in (folder / "vae").iterdir()}
+    assert all("fp16" in name for name in names if "safetensors" in name) and ("shards" not in how or len(names) > 3), names
+    with pytest.raises(OSError):
+        diffusers.DiffusionPipeline.from_pretrained(folder)
+    final, _ = train(place, folder, f"half {how} out")
+    assert_same_parts(final, pipe)
+    assert not list(final.rglob("*fp16*"))
+
+
+def test_plain_weights_are_kept_where_a_variant_lies_beside_them(place):
+    folder, _ = saved_as(place, "both", variant="fp16")
+    for part in ("vae", "text_encoder"):
+        for path in (place / "model" / part).glob("*.safetensors"):
+            shutil.copy(path, folder / part)
+    final, _ = train(place, folder, "both out")
+    assert_same_parts(final, diffusers.DiffusionPipeline.from_pretrained(place / "model"))
+    assert not list(final.rglob("*fp16*"))
+
+
+def test_plain_shards_stay_as_they_are(place):
+    folder, pipe = saved_as(place, "shards", max_shard_size="100KB")
+    final, _ = train(place, folder, "shards out")
+    for path in (folder / "vae").iterdir():
+        assert (final / "vae" / path.name).read_bytes() == path.read_bytes()
+    assert_same_parts(final, pipe)
+
+
+def test_parts_that_are_listed_but_not_there(place):
+    """As hf download leaves a folder when it is told to fetch what t2i reads."""
+    folder = place / "unchecked"
+    shutil.copytree(place / "model", folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"], "requires_safety_checker": True,
+              "feature_extractor": ["transformers", "CLIPImageProcessor"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    final, said = train(place, folder, "unchecked out")
+    assert_same_parts(final, diffusers.DiffusionPipeline.from_pretrained(place / "model"))
+    written = json.loads((final / "model_index.json").read_text())
+    assert written["safety_checker"] == written["feature_extractor"] == [None, None]
+    assert f"notice: {final} has no feature_extractor: the model's folder lacks it; {final} has no safety_checker: the model's folder lacks it" in said
+
+
+def test_pickles_are_not_handed_on(place):
+    folder = place / "pickles"
+    shutil.copytree(place / "model", folder)
+    for name in ("vae/diffusion_pytorch_model.bin", "text_encoder/pytorch_model.bin", "tokenizer/old.ckpt", "scheduler/x.pt"):
+        (folder / name).write_bytes(b"\x80\x02}q\x00.")
+    (folder / "safety_checker").mkdir()  # nothing but a pickle, as in folders of 2022
+    (folder / "safety_checker" / "config.json").write_text('{"_class_name": "StableDiffusionSafetyChecker"}')
+    (folder / "safety_checker" / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
+    index = json.loads((folder / "model_index.json").read_text()) | {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    final, said = train(place, folder, "pickles out")
+    assert not [path for path in final.rglob("*") if path.suffix in (".bin", ".ckpt", ".pt")]
+    assert f"notice: {final} has no safety_checker: its weights are a pickle" in said and not (final / "safety_checker").exists()
+    assert_same_parts(final, diffusers.DiffusionPipeline.from_pretrained(place / "model"))

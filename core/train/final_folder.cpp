@@ -2,12 +2,14 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cerrno>
 #include <filesystem>
 
 #include "core/base/file.h"
 #include "core/base/version.h"
+#include "core/checkpoint/part_files.h"
 #include "core/data/text.h"
 #include "core/model/load.h"
 #include "core/train/saved_state.h"
@@ -46,16 +48,17 @@ void write_weights(const fs::path& folder, const std::string& stem, std::vector<
   write_json(folder / (stem + ".safetensors.index.json"), index);
 }
 
-void copy_part(const fs::path& from, const fs::path& to) {
+void copy_part(const ModelPart& part, const fs::path& to) {
   make_folders(to);
-  for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
-    fs::path target = to / entry.path().filename();
-    if (entry.is_directory()) {
-      copy_part(entry.path(), target);
+  for (const PartFile& one : part_files(part)) {
+    fs::path target = to / one.to;
+    make_folders(target.parent_path());
+    if (!one.index.is_null()) {
+      write_json(target, one.index);
       continue;
     }
     AtomicFile file(target);
-    if (auto unreadable = stream_file(entry.path(), [&](Bytes bytes) { file.write(bytes); })) fail(*unreadable);
+    if (auto unreadable = stream_file(one.from, [&](Bytes bytes) { file.write(bytes); })) fail(*unreadable);
     file.commit();
   }
 }
@@ -127,9 +130,9 @@ uint64_t final_bytes(const Session& session, const TrainState& state) {
       state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
   std::error_code error;
   for (const ModelPart& part : session.folder.parts)
-    if (part.name != state.weights->part)
-      for (fs::recursive_directory_iterator at(part.folder, error), end; !error && at != end; at.increment(error))
-        if (at->is_regular_file(error)) bytes += at->file_size(error);
+    if (part.name != state.weights->part && !has_only_pickles(part))
+      for (const PartFile& file : part_files(part))
+        if (uint64_t size = fs::file_size(file.from, error); !error) bytes += size;
   return bytes;
 }
 
@@ -149,6 +152,14 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
   if (pipelines.contains(session.task->id())) index["_class_name"] = pipelines[session.task->id()];
   const Json scheduler_changes = session.loss ? session.loss->about().value("scheduler", Json::object()) : Json::object();
 
+  // What is listed and not there would be looked for: pipelines take [null, null] for "none".
+  std::vector<std::string> told;
+  auto leave_out = [&](const std::string& part, const char* why) {
+    index[part] = {nullptr, nullptr};
+    told.push_back(fmt::format("{} has no {}: {}", folder, part, why));
+  };
+  for (const std::string& part : source.absent) leave_out(part, "the model's folder lacks it");
+
   for (const ModelPart& part : source.parts) {
     fs::path to = temporary / part.name;
     if (part.name == state.weights->part) {
@@ -159,8 +170,10 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
       std::vector<TensorSource> sources;
       for (const Parameter& p : state.weights->parameters) sources.push_back(tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)));
       write_weights(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
-    } else if (fs::is_directory(part.folder)) {
-      copy_part(part.folder, to);
+    } else if (has_only_pickles(part)) {
+      leave_out(part.name, "its weights are a pickle");
+    } else {
+      copy_part(part, to);
       if (part.name == "scheduler" && !scheduler_changes.empty()) {
         Json config = part.config;
         config.update(scheduler_changes);
@@ -171,13 +184,12 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
   }
   write_json(temporary / "model_index.json", index);
   write_record(temporary, state.step);
-  std::string told;
   if (there) {
     std::string suffix = before.is_null() ? "earlier" : before["step"].dump();
-    told = fmt::format("{} was there already and is now {}", folder, move_aside(folder, suffix).string());
+    told.push_back(fmt::format("{} was there already and is now {}", folder, move_aside(folder, suffix).string()));
   }
   unfinished.publish(folder);
-  return told;
+  return fmt::format("{}", fmt::join(told, "; "));
 }
 
 }  // namespace t2i
