@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "core/checkpoint/own_file.h"
 #include "core/dist/group.h"
 #include "core/generate/latents_file.h"
 #include "core/generate/paint.h"
@@ -85,6 +86,7 @@ int generate_command(const GenerateOptions& options) {
   std::vector<PictureRequest> pictures =
       requested_pictures(prompts, {options.negative, options.images, static_cast<uint64_t>(options.seed), options.count, options.format == "coco"});
   PictureFolder folder(options.output, options.format, pictures.size());
+  if (!options.save_latents.empty()) require_own_file(options.save_latents, "--save-latents");
 
   // Who draws it, and from what.
   Launch launch = launch_from_environment().take();

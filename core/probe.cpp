@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "core/checkpoint/safetensors.h"
+#include "core/checkpoint/own_file.h"
 #include "core/model/load.h"
 #include "core/precision/device.h"
 #include "core/session.h"
@@ -100,6 +100,7 @@ int probe_command(const ProbeOptions& options) {
     fail({"probe", "'" + options.what + "' is not a piece", hint ? "Did you mean '" + *hint + "'?" : "",
           "tokens, text, encode, decode, forward or step", "E2122", Exit::usage});
   }
+  require_own_file(options.outputs, "--outputs");
   at::NoGradGuard no_grad;
   Probe p{options, open_session(options.config, options.plugin_paths, {options.what == "step", options.device}), {}, dtype_from(options.dtype, "--dtype")};
   p.in = read_inputs(options.inputs, p.session->device, p.dtype);
@@ -109,7 +110,7 @@ int probe_command(const ProbeOptions& options) {
     t = t.detach().to(at::kCPU).contiguous();
     sources.push_back(tensor_source(name, t));
   }
-  write_safetensors(options.outputs, std::move(sources));
+  write_own_file(options.outputs, "--outputs", std::move(sources));
   for (const std::string& notice : p.session->notices) fmt::print(stderr, "notice: {}\n", printable(notice));
   return static_cast<int>(Exit::done);
 }

@@ -67,6 +67,26 @@ def sd_folder(folder, seed=0, prediction_type="epsilon", in_channels=4):
     return str(folder)
 
 
+def edit_folder(folder, seed=0):
+    """The same as a StableDiffusionInstructPix2PixPipeline, which reads a picture besides."""
+    sd_folder(folder, seed=seed, in_channels=8)
+    path = pathlib.Path(folder) / "model_index.json"
+    index = json.loads(path.read_text()) | {"_class_name": "StableDiffusionInstructPix2PixPipeline", "image_encoder": [None, None]}
+    path.write_text(json.dumps(index))
+    return str(folder)
+
+
+def louder(folder):
+    """Random weights make grey pictures: the last layers are scaled until pictures have contrast and x_0 stays finite."""
+    from safetensors.torch import load_file, save_file
+
+    for part, layer, factor in [("unet", "conv_out", 3.0), ("vae", "decoder.conv_out", 6.0)]:
+        path = pathlib.Path(folder) / part / "diffusion_pytorch_model.safetensors"
+        weights = load_file(path)
+        weights[layer + ".weight"] *= factor
+        save_file(weights, path, metadata={"format": "pt"})
+
+
 def triplet_data(folder, count=40, side=16, seed=0):
     """Instruction triplets of random pixels; the same rows also serve as pictures with captions."""
     import numpy as np

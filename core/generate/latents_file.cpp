@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/base/error.h"
-#include "core/checkpoint/safetensors.h"
+#include "core/checkpoint/own_file.h"
 #include "core/model/load.h"
 
 namespace t2i {
@@ -42,7 +42,8 @@ void LatentsFile::save(const std::string& path) const {
     if (noise.sizes().slice(1) != noise_[0].sizes().slice(1))
       fail({"--save-latents", "pictures of several sizes do not fit into one tensor", "", "give --size", "E6008", Exit::usage});
   at::Tensor noise = at::cat(noise_).contiguous(), final_latents = at::cat(final_).contiguous();
-  write_safetensors(path, {tensor_source("latents", noise), tensor_source("final_latents", final_latents)});
+  write_own_file(path, "--save-latents",
+                 {tensor_source("latents", noise), tensor_source("final_latents", final_latents)});
 }
 
 }  // namespace t2i

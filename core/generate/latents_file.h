@@ -24,7 +24,7 @@ class LatentsFile {
   at::Tensor noise(size_t picture) const;  // [1,C,h,w]; undefined where none was given
 
   void keep(const at::Tensor& noise, const at::Tensor& final_latents);
-  void save(const std::string& path) const;  // E6008 where the pictures were of several sizes
+  void save(const std::string& path) const;  // E6008 where the pictures were of several sizes; those of write_own_file
 
  private:
   std::string path_;
