@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny import T2I, edit_folder, louder, sd_folder, t2i
 
 EXPECTED = pathlib.Path(__file__).resolve().parent / "errors"
@@ -55,6 +55,13 @@ def test_tensors_replace_no_file_of_another_kind(here, name, command):
     else:
         done = t2i("probe", "tokens", "--model", "model", "--prompt", "x", "--outputs", name, code=73)
     assert "[T2I-E6007]" in done.stderr and done.stdout == "" and state() == before
+
+
+def test_probe_makes_the_folder_and_replaces_what_a_probe_wrote(here):
+    for text in ("x", "y"):
+        t2i("probe", "tokens", "--model", "model", "--prompt", text, "--outputs", "not/there/yet.safetensors")
+    (tokens,) = load_file("not/there/yet.safetensors").values()
+    assert list(tokens.shape) == [1, 16]
 
 
 # ---- messages ----

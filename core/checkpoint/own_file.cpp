@@ -21,6 +21,7 @@ void require_own_file(const Path& path, const std::string& option) {
 
 void write_own_file(const Path& path, const std::string& option, std::vector<TensorSource> tensors) {
   require_own_file(path, option);
+  if (path.has_parent_path()) make_folders(path.parent_path());
   write_safetensors(path, std::move(tensors), {{"software", std::string("t2i ") + version}});
 }
 

@@ -13,6 +13,7 @@ namespace t2i {
 void require_own_file(const Path& path, const std::string& option);
 
 // Writes the tensors, and in the metadata that t2i did ("software": "t2i VERSION"). Asks again.
+// Makes the folders above.
 void write_own_file(const Path& path, const std::string& option, std::vector<TensorSource> tensors);
 
 }  // namespace t2i
