@@ -90,6 +90,9 @@ int generate_command(const GenerateOptions& options) {
 
   // Who draws it, and from what.
   Launch launch = launch_from_environment().take();
+  if (!options.save_latents.empty() && launch.world > 1)
+    fail({"--save-latents", "only one process can write the file", "",
+          "leave the launcher out, or leave --save-latents out", "E6014", Exit::usage});
   set_compute_threads(default_threads(launch.local_world));
   Config config = session_config(options);
   at::NoGradGuard no_gradients;
@@ -106,9 +109,8 @@ int generate_command(const GenerateOptions& options) {
   const ModelPart* schedule = session->folder.part("scheduler").take();
   SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule->config, schedule->config_path.string());
   int64_t steps = options.steps.value_or(50);
-  make_sampler(options.sampler, scheduler, sampler_options(*session, steps, size));  // its problems before weights are read
-  if (!options.save_latents.empty() && group->world() > 1)
-    fail({"--save-latents", "only one process can write the file", "", "leave the launcher out, or leave --save-latents out", "E6014", Exit::usage});
+  make_sampler(options.sampler, scheduler,
+               sampler_options(*session, steps, size));  // its problems before weights are read
 
   load_role(*session, config, "text_encoder", dtype);
   load_role(*session, config, "vae", at::kFloat);  // half precision shows in the picture, and float16 overflows in some
