@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
-from tiny import AS_CAPTIONS, metrics, sd_folder, settings, t2i, triplet_data
+from safetensors.torch import load_file, save_file
+from tiny import AS_CAPTIONS, louder, metrics, sd_folder, settings, t2i, triplet_data
 
 COMMON = settings(data__resolution=16, train__num_threads=1, train__max_train_steps=3, train__mixed_precision="fp32", train__train_batch_size=2, validation__every_steps=0)
 
@@ -157,3 +157,74 @@ def test_pickles_are_not_handed_on(place):
     assert not [path for path in final.rglob("*") if path.suffix in (".bin", ".ckpt", ".pt")]
     assert f"notice: {final} has no safety_checker: its weights are a pickle" in said and not (final / "safety_checker").exists()
     assert_same_parts(final, diffusers.DiffusionPipeline.from_pretrained(place / "model"))
+
+
+# ---- the same picture from it, drawn by t2i and by diffusers ----
+
+PROMPTS = ["edit number 1", "zwei grüne Dreiecke"]
+
+
+@pytest.fixture(scope="module")
+def loud(place):
+    sd_folder(place / "loud", seed=3)
+    louder(place / "loud")
+    torch.manual_seed(11)
+    save_file({"latents": torch.randn(2, 4, 8, 8)}, place / "noise.safetensors")
+    smooth = Image.fromarray(np.random.default_rng(1).integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((16, 16), Image.BICUBIC)
+    smooth.save(place / "source.png")
+    return place
+
+
+def trained(place, task, loss):
+    out = place / f"{task} {loss}"
+    if not (out / "final").exists():
+        t2i("run", "--model", place / "loud", "--data", place / "data", "--output", out, *COMMON, "--task", task, "--loss", loss,
+            *(AS_CAPTIONS if task == "text" else []), *settings(optimizer__learning_rate=1e-3))
+    return out / "final"
+
+
+def drawn(place, final, *arguments):
+    shutil.rmtree(place / "drawn", ignore_errors=True)
+    prompts = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
+    t2i("generate", "--model", final, "--output", place / "drawn", "--latents", place / "noise.safetensors", *prompts, *arguments)
+    return np.stack([np.array(Image.open(place / "drawn" / f"{i:05}.png")) for i in range(2)]).astype(int)
+
+
+def assert_same_pictures(mine, theirs):
+    assert theirs.std() > 0.08, "pictures without contrast would be equal whatever was drawn"
+    # 2 of 255: float32 sums in another order move a value across a rounding border, of which guidance 7.5 makes more.
+    assert np.abs(mine - (theirs * 255).round().astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize("loss", ["epsilon", "v_prediction", "min_snr", "rectified_flow"])
+@pytest.mark.parametrize("task", ["text", "ip2p"])
+def test_the_same_picture_as_diffusers_draws_from_it(loud, task, loss):
+    final = trained(loud, task, loss)
+    source = Image.open(loud / "source.png")
+    mine = drawn(loud, final, "--steps", 6, "--guidance", 7.5,
+                 *(["--image", loud / "source.png", "--image-guidance", 1.5] if task == "ip2p" else []))
+    pipe = diffusers.DiffusionPipeline.from_pretrained(final)
+    pipe.set_progress_bar_config(disable=True)
+    more = {"image": [source] * 2, "image_guidance_scale": 1.5} if task == "ip2p" else {}
+    theirs = pipe(prompt=PROMPTS, latents=load_file(loud / "noise.safetensors")["latents"], num_inference_steps=6, guidance_scale=7.5,
+                  output_type="np", **more).images
+    assert_same_pictures(mine, theirs)
+
+
+@pytest.mark.parametrize("shift", [1, 3])
+def test_flow_euler_draws_from_a_flow_that_was_trained_here(loud, shift):
+    out = loud / f"shift {shift}"
+    t2i("run", "--model", loud / "loud", "--data", loud / "data", "--output", out, *COMMON, "--task", "text", "--loss", "rectified_flow",
+        *AS_CAPTIONS, *settings(loss__shift=shift, train__max_train_steps=1))
+    mine = drawn(loud, out / "final", "--sampler", "flow_euler", "--steps", 6, "--guidance", 1)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(out / "final")  # which cannot run this scheduler by itself
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=pipe.scheduler.config.flow_shift)
+    assert pipe.scheduler.config.flow_shift == shift
+    scheduler.set_timesteps(6)
+    x = load_file(loud / "noise.safetensors")["latents"]
+    with torch.no_grad():
+        text, _ = pipe.encode_prompt(PROMPTS, "cpu", 1, False)
+        for t in scheduler.timesteps:
+            x = scheduler.step(pipe.unet(x, t, text).sample, t, x).prev_sample
+        pixels = pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample
+    assert_same_pictures(mine, (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy())
