@@ -14,9 +14,10 @@ import shutil
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-from diffusers import (AutoencoderKL, DDIMScheduler, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline,
-                       UNet2DConditionModel)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import (AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, StableDiffusionInstructPix2PixPipeline,
+                       StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
+                       StableDiffusionXLInstructPix2PixPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 CORPUS = """a photo of an astronaut riding a horse on the moon, a painting of a castle at dusk, highly detailed, 4k
@@ -135,4 +136,39 @@ def make_sd15(folder, seed=0, unet={}, vae={}, text={}, scheduler={}, tokenizer=
         write_tokenizer(os.path.join(folder, "tokenizer"))
     if names == "published":
         published_names(folder)
+    return pipeline
+
+
+# Of both text models the last layer is left out, so their widths together are the UNet's context.
+UNET_XL = {**UNET, "cross_attention_dim": 56, "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+           "projection_class_embeddings_input_dim": 20 + 6 * 8, "transformer_layers_per_block": [1, 2],
+           "use_linear_projection": True}
+EULER = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading", steps_offset=1)
+TEXT_2 = {**TEXT, "hidden_size": 24, "intermediate_size": 40, "projection_dim": 20, "hidden_act": "gelu"}
+
+
+def make_sdxl(folder, seed=0, unet={}, vae={}, text={}, text_2={}, scheduler={}, refiner=False, zeros=True):
+    """`refiner`: without the first text model. The second tokenizer fills up with "!", as the published one does."""
+    torch.manual_seed(seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    fills = {**PUBLISHED, "pad_token": "!"}
+    toks = [write_tokenizer(os.path.join(folder, "tokenizer")),
+            write_tokenizer(os.path.join(folder, "tokenizer_2"), fills, {**SPECIALS, "pad_token": "!"})]
+    if refiner:
+        unet = {"cross_attention_dim": 24, "projection_class_embeddings_input_dim": 20 + 5 * 8, **unet}
+    parts = dict(unet=randomise(UNet2DConditionModel(**{**UNET_XL, **unet}), seed + 1),
+                 vae=randomise(AutoencoderKL(**{**VAE, "scaling_factor": 0.13025, "force_upcast": True, **vae}), seed + 2),
+                 text_encoder=None if refiner else randomise(CLIPTextModel(CLIPTextConfig(**{**TEXT, **text})), seed + 3),
+                 text_encoder_2=randomise(CLIPTextModelWithProjection(CLIPTextConfig(**{**TEXT_2, **text_2})), seed + 4),
+                 tokenizer=None if refiner else toks[0], tokenizer_2=toks[1],
+                 scheduler=EulerDiscreteScheduler(**{**EULER, **scheduler}))
+    more = {"force_zeros_for_empty_prompt": zeros}
+    kind = StableDiffusionXLPipeline
+    if refiner:
+        kind, more = StableDiffusionXLImg2ImgPipeline, {**more, "requires_aesthetics_score": True}
+    elif parts["unet"].config.in_channels == 8:
+        kind = StableDiffusionXLInstructPix2PixPipeline
+    pipeline = kind(**parts, add_watermarker=False, **more)
+    shutil.rmtree(folder)
+    pipeline.save_pretrained(folder)
     return pipeline

@@ -22,13 +22,15 @@ const Tensors& Painter::text(const std::string& prompt) {
   return texts_[prompt] = std::move(made);
 }
 
-Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs) {
+Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs, int64_t width, int64_t height) {
+  const bool zeros_for_none = model_.about().value("zero_empty_negative", false);
   uint32_t branches = task_.branches();
   std::map<std::string, std::vector<at::Tensor>> rows;
   for (const PaintJob& job : jobs) {
     for (const auto& [name, t] : text(job.prompt)) rows[name].push_back(t);
     if (branches > 1)  // guidance asks what the picture would be without the prompt
-      for (const auto& [name, t] : text(job.negative)) rows["negative_" + name].push_back(t);
+      for (const auto& [name, t] : text(job.negative))
+        rows["negative_" + name].push_back(zeros_for_none && job.negative.empty() ? at::zeros_like(t) : t);
     if (job.source.defined()) {
       at::Tensor mode = model_.encode_image(job.source.to(device_)).at("mean").to(at::kFloat);
       rows["image_latents"].push_back(model_.source_latents(mode).to(dtype_));
@@ -36,6 +38,11 @@ Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs) {
   }
   Tensors conditioning;
   for (auto& [name, list] : rows) conditioning[name] = at::cat(list);
+  if (model_.wants_sizes()) {  // a picture made at this size and not cropped
+    const float h = static_cast<float>(height), w = static_cast<float>(width);
+    at::Tensor sizes = at::tensor({h, w, 0.f, 0.f, h, w}).expand({static_cast<int64_t>(jobs.size()), 6});
+    conditioning["time_ids"] = sizes.to(device_);
+  }
 
   Guidance guidance;
   for (uint32_t i = 0; i < branches; ++i) guidance.branches.push_back(task_.branch(i, conditioning));
@@ -61,7 +68,7 @@ Painted Painter::paint(const std::vector<PaintJob>& jobs, int64_t width, int64_t
     Autocast autocast(device_.type(), compute_);
     return model_.forward(cast).at("prediction");
   };
-  painted.latents = denoise(painted.noise, sampler, predict, guidance_of(jobs), sampler_noise(seeds, shape, device_), progress);
+  painted.latents = denoise(painted.noise, sampler, predict, guidance_of(jobs, width, height), sampler_noise(seeds, shape, device_), progress);
   std::vector<at::Tensor> pixels;  // one by one: decoding takes more memory than the whole denoising
   for (const at::Tensor& latents : painted.latents.split(1)) pixels.push_back(model_.decode_image(latents).to(at::kFloat));
   painted.pixels = at::cat(pixels);

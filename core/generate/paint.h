@@ -42,7 +42,7 @@ class Painter {
 
  private:
   const Tensors& text(const std::string& prompt);
-  Guidance guidance_of(const std::vector<PaintJob>& jobs);
+  Guidance guidance_of(const std::vector<PaintJob>& jobs, int64_t width, int64_t height);
 
   Model& model_;
   Task& task_;

@@ -49,6 +49,8 @@ class Model {
   Tensors encode_image(const at::Tensor& pixels);      // -> mean, logvar, in the type that the VAE is held in
   at::Tensor decode_image(const at::Tensor& latents);  // -> pixels, likewise
   at::Tensor scale_latents(const at::Tensor& sample);                  // a VAE sample -> latents
+  // Does forward() take the sizes of a sample, `time_ids`?
+  bool wants_sizes() const { return about_.value("size_conditioning", false); }
   at::Tensor source_latents(const at::Tensor& mode);                   // the mode -> image_latents, scaled or not as the model says
 
  private:

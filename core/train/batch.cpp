@@ -65,6 +65,20 @@ at::Tensor Encoder::encode_source(const FloatImage& image) {
   return model_.source_latents(posterior(image).mean);
 }
 
+// [n,6] float32, as SDXL has them (Podell et al. 2023, arXiv:2307.01952, §2.2). The crop is where it lies in the picture
+// that is learnt from: a mirrored one is cropped as far from its own left edge as the original from its right.
+static at::Tensor sizes_of(const std::vector<Sample>& samples) {
+  at::Tensor sizes = at::empty({static_cast<int64_t>(samples.size()), 6}, at::kFloat);
+  auto row = sizes.accessor<float, 2>();
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const Geometry& g = samples[i].geometry;
+    const int left = g.flip ? g.resized_width - g.crop_left - g.width : g.crop_left;
+    const int values[] = {g.original_height, g.original_width, g.crop_top, left, g.height, g.width};
+    for (int k = 0; k < 6; ++k) row[static_cast<int64_t>(i)][k] = static_cast<float>(values[k]);
+  }
+  return sizes;
+}
+
 Tensors Encoder::encode(const std::vector<Sample>& samples, const at::Tensor& rng) {
   at::NoGradGuard no_grad;
   std::map<std::string, std::vector<at::Tensor>> rows;
@@ -84,6 +98,7 @@ Tensors Encoder::encode(const std::vector<Sample>& samples, const at::Tensor& rn
   }
   Tensors step;
   for (auto& [name, list] : rows) step[name] = at::cat(list);
+  if (model_.wants_sizes()) step["time_ids"] = to_device(sizes_of(samples), device_);
   at::Tensor mean = step.at("mean"), std = step.at("std");
   step.erase("mean"), step.erase("std");
   at::Tensor draw = draw_normal(rng, "posterior", mean.sizes().slice(1));

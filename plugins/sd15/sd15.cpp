@@ -1,6 +1,6 @@
 #include "sd15.hpp"
 
-#include "nn/config_reader.hpp"
+#include "nn/latent_family.hpp"
 
 namespace sd15 {
 
@@ -8,31 +8,9 @@ using t2i::Json;
 
 namespace {
 
-constexpr const char* class_of(std::string_view part) {
-  return part == "unet" ? "UNet2DConditionModel" : part == "vae" ? "AutoencoderKL" : "CLIPTextModel";
-}
-
-// A text of scheduler_config.json.
-std::string text_of(const Json& scheduler, const char* key, const char* otherwise) {
-  auto found = scheduler.find(key);
-  if (found == scheduler.end()) return otherwise;
-  if (!found->is_string())
-    t2i::fail("scheduler/scheduler_config.json: '" + std::string(key) + "' is " + found->dump() + "; a text is wanted, as \"" +
-                  otherwise + "\"",
-              T2I_E_UNSUPPORTED);
-  return *found;
-}
-
-// The objective that the folder's scheduler says the model was trained with; empty where it says none that is known.
-std::string objective_of(const Json& scheduler) {
-  if (text_of(scheduler, "_class_name", "DDIMScheduler").starts_with("FlowMatch")) return "rectified_flow";
-  std::string type = text_of(scheduler, "prediction_type", "epsilon");
-  return type == "v_prediction" || type == "epsilon" ? type : type == "flow_prediction" ? "rectified_flow" : "";
-}
-
 // What StableDiffusionPipeline sets in the scheduler it is given, whatever its file says; the pipeline for edits does not.
 Json changes_of_the_text_pipeline(const Json& scheduler) {
-  std::string name = text_of(scheduler, "_class_name", "");
+  std::string name = t2i::scheduler_text(scheduler, "_class_name", "");
   if (name.starts_with("FlowMatch")) return Json::object();
   Json changes = {{"steps_offset", 1}};
   bool clips_unless_told = name == "DDIMScheduler" || name == "DDPMScheduler";
@@ -41,35 +19,20 @@ Json changes_of_the_text_pipeline(const Json& scheduler) {
   return changes;
 }
 
-template <class T>
-T& built(const std::unique_ptr<T>& part, const char* name) {
-  if (!part) t2i::fail(std::string("part '") + name + "' was not built", T2I_E_INTERNAL);
-  return *part;
-}
-
 }  // namespace
 
 Sd15::Sd15(const Json& config, t2i::Assets assets) : assets_(assets) {
-  const Json& parts = config.at("parts");
-  const Json classes = config.value("classes", Json::object());
-  std::string problems;
-  auto read = [&](const char* part, auto&& reader) {
-    if (!parts.contains(part)) return false;
-    try {
-      Json cls = classes.value(part, Json(class_of(part)));
-      if (cls.is_string() && cls != "" && cls != class_of(part))
-        t2i::fail("model_index.json: '" + std::string(part) + "' is " + cls.dump() + "; supported: \"" + class_of(part) + "\"");
-      reader(parts[part], std::string(part) + "/config.json");
-      return true;
-    } catch (const t2i::Error& e) {
-      problems += (problems.empty() ? "" : "\n") + std::string(e.what());
-      return false;
-    }
-  };
-  bool has_unet = read("unet", [&](const Json& c, const std::string& file) { unet_config_ = t2i::read_unet_config(c, file); });
-  read("vae", [&](const Json& c, const std::string& file) { vae_config_ = t2i::read_autoencoder_config(c, file); });
-  read("text_encoder", [&](const Json& c, const std::string& file) { text_config_ = t2i::read_clip_text_config(c, file); });
-  if (!problems.empty()) t2i::fail(problems, T2I_E_UNSUPPORTED);
+  t2i::PartConfigs parts(config);
+  bool has_unet = parts.read("unet", "UNet2DConditionModel", [&](const Json& c, const std::string& file) {
+    unet_config_ = t2i::read_unet_config(c, file);
+  });
+  parts.read("vae", "AutoencoderKL", [&](const Json& c, const std::string& file) {
+    vae_config_ = t2i::read_autoencoder_config(c, file);
+  });
+  parts.read("text_encoder", "CLIPTextModel", [&](const Json& c, const std::string& file) {
+    text_config_ = t2i::read_clip_text_config(c, file);
+  });
+  parts.done();
   if (!has_unet)
     t2i::fail("model_index.json: the model has no 'unet'. → Give a folder of Stable Diffusion 1.x's form.", T2I_E_MISSING);
   const Json& options = config.at("options");
@@ -83,14 +46,12 @@ void Sd15::check_fit() const {
     t2i::fail("unet/config.json: 'addition_embed_type' is \"text_time\"; supported: null. Models with it come from another family.",
               T2I_E_UNSUPPORTED);
   int64_t context = unet_config_.down.front().context_width;
-  if (text_config_ && text_config_->width != context)
-    t2i::fail("text_encoder/config.json: 'hidden_size' is " + std::to_string(text_config_->width) +
-              ", but unet/config.json: 'cross_attention_dim' is " + std::to_string(context) +
-              ". → Take both from the same model, or from models that fit.");
-  if (vae_config_ && vae_config_->latent_channels != unet_config_.out_channels)
-    t2i::fail("vae/config.json: 'latent_channels' is " + std::to_string(vae_config_->latent_channels) +
-              ", but unet/config.json: 'out_channels' is " + std::to_string(unet_config_.out_channels) +
-              ". → Take both from the same model, or from models that fit.");
+  if (text_config_)
+    t2i::must_fit(text_config_->width, "text_encoder/config.json: 'hidden_size'", context,
+                  "unet/config.json: 'cross_attention_dim'");
+  if (vae_config_)
+    t2i::must_fit(vae_config_->latent_channels, "vae/config.json: 'latent_channels'", unet_config_.out_channels,
+                  "unet/config.json: 'out_channels'");
   if (text_config_ && clip_skip_ > text_config_->layers)
     t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but the text encoder has " +
               std::to_string(text_config_->layers) + " layers");
@@ -100,14 +61,8 @@ std::string Sd15::description(const Json& config) const {
   Json about;
   about["parts"]["unet"] = {{"role", "denoiser"}};
   // Listed whether or not the folder has them: a folder without is named as such when they are needed.
-  // Folders written before diffusers 0.17 call the attention's layers by their first names.
-  about["parts"]["vae"] = {
-      {"role", "vae"},
-      {"aliases", {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
-  if (vae_config_ && vae_config_->needs_range) about["parts"]["vae"]["dtypes"] = {"float32", "bfloat16"};
-  about["parts"]["text_encoder"] = {{"role", "text_encoder"},
-                                    {"optional_prefix", "text_model."},
-                                    {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
+  about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
+  about["parts"]["text_encoder"] = t2i::clip_text_part();
   int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
   about["latent"] = {{"channels", unet_config_.out_channels}, {"downscale", downscale}};
   if (unet_config_.sample_size) about["resolution"] = *unet_config_.sample_size * downscale;
@@ -116,7 +71,7 @@ std::string Sd15::description(const Json& config) const {
   about["source_latents"] = "unscaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
   if (text_config_) about["token_limit"] = text_config_->positions;
-  about["default_loss"] = objective_of(config.value("scheduler", Json::object()));
+  about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "ddim";
   about["scheduler_overrides"]["text"] = changes_of_the_text_pipeline(config.value("scheduler", Json::object()));
   about["pipelines"] = {{"text", "StableDiffusionPipeline"}, {"ip2p", "StableDiffusionInstructPix2PixPipeline"}};
@@ -137,7 +92,7 @@ void Sd15::build(std::string_view part, t2i::Scope scope) {
 void Sd15::forward(t2i::Named in, t2i::Sink out) {
   t2i::Tensor latents = in["latents"], source = in.get_or_none("image_latents");
   if (source) latents = t2i::cat({latents, source}, 1);
-  out.put("prediction", built(unet_, "unet")({.latents = latents, .timesteps = in["timesteps"], .context = in["prompt_embeds"]}));
+  out.put("prediction", t2i::built(unet_, "unet")({.latents = latents, .timesteps = in["timesteps"], .context = in["prompt_embeds"]}));
 }
 
 const t2i::ClipTokenizer& Sd15::tokenizer() {
@@ -160,17 +115,17 @@ void Sd15::tokenize(std::span<const char* const> texts, t2i::Sink out) {
 }
 
 void Sd15::encode_text(t2i::Named in, t2i::Sink out) {
-  out.put("prompt_embeds", built(text_encoder_, "text_encoder")(in["tokens"], {.skip = clip_skip_}).hidden);
+  out.put("prompt_embeds", t2i::built(text_encoder_, "text_encoder")(in["tokens"], {.skip = clip_skip_}).hidden);
 }
 
 void Sd15::encode_image(t2i::Named in, t2i::Sink out) {
-  auto [mean, logvar] = built(vae_, "vae").encode(in["pixels"]);
+  auto [mean, logvar] = t2i::built(vae_, "vae").encode(in["pixels"]);
   out.put("mean", mean);
   out.put("logvar", logvar);
 }
 
 void Sd15::decode_image(t2i::Named in, t2i::Sink out) {
-  const t2i::AutoencoderKL& vae = built(vae_, "vae");
+  const t2i::AutoencoderKL& vae = t2i::built(vae_, "vae");
   out.put("pixels", vae.decode(t2i::unscale_latents(in["latents"], *vae_config_)));
 }
 

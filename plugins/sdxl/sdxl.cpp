@@ -1,0 +1,169 @@
+#include "sdxl.hpp"
+
+#include "nn/latent_family.hpp"
+
+namespace sdxl {
+
+using t2i::Json;
+
+namespace {
+
+constexpr double aesthetic_score = 6;  // what diffusers' refiner pipeline asks for unless told
+constexpr int64_t always_skipped = 1;  // of each text model's layers
+
+}  // namespace
+
+Sdxl::Sdxl(const Json& config, t2i::Assets assets) : assets_(assets) {
+  t2i::PartConfigs parts(config);
+  bool has_unet = parts.read("unet", "UNet2DConditionModel", [&](const Json& c, const std::string& file) {
+    unet_config_ = t2i::read_unet_config(c, file);
+  });
+  parts.read("vae", "AutoencoderKL",
+             [&](const Json& c, const std::string& file) { vae_config_ = t2i::read_autoencoder_config(c, file); });
+  parts.read(text_1_.part, "CLIPTextModel",
+             [&](const Json& c, const std::string& file) { text_1_.config = t2i::read_clip_text_config(c, file); });
+  parts.read(text_2_.part, "CLIPTextModelWithProjection",
+             [&](const Json& c, const std::string& file) { text_2_.config = t2i::read_clip_text_config(c, file); });
+  parts.done();
+  if (!has_unet)
+    t2i::fail("model_index.json: the model has no 'unet'. → Give a folder of Stable Diffusion XL's form.",
+              T2I_E_MISSING);
+  const Json& options = config.at("options");
+  if (options.contains("clip_skip") && !options["clip_skip"].is_null()) clip_skip_ = options["clip_skip"];
+  check_fit();
+  description_ = description(config);
+}
+
+void Sdxl::check_fit() const {
+  const t2i::UnetConfig& u = unet_config_;
+  if (!u.addition_time_width)
+    t2i::fail(
+        "unet/config.json: 'addition_embed_type' is null; supported: \"text_time\". Models without it come from "
+        "another family.",
+        T2I_E_UNSUPPORTED);
+  if (vae_config_)
+    t2i::must_fit(vae_config_->latent_channels, "vae/config.json: 'latent_channels'", u.out_channels,
+                  "unet/config.json: 'out_channels'");
+  for (const Text* text : {&text_1_, &text_2_})
+    if (text->config && always_skipped + clip_skip_ > text->config->layers)
+      t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->part + " has " +
+                std::to_string(text->config->layers) + " layers, of which the last is always left out");
+  if (!text_2_.config) return;  // nothing that could fit or not
+  const t2i::ClipTextConfig& second = *text_2_.config;
+  t2i::must_fit(second.width + (text_1_.config ? text_1_.config->width : 0),
+                text_1_.config ? "'hidden_size' of text_encoder/config.json and text_encoder_2/config.json together"
+                               : "text_encoder_2/config.json: 'hidden_size'",
+                u.down.front().context_width, "unet/config.json: 'cross_attention_dim'");
+  const int64_t sizes = is_refiner() ? 5 : 6;
+  t2i::must_fit(second.projection_width + sizes * u.addition_time_width,
+                "text_encoder_2/config.json: 'projection_dim' and " + std::to_string(sizes) + " sizes together",
+                u.addition_input_width, "unet/config.json: 'projection_class_embeddings_input_dim'");
+}
+
+std::string Sdxl::description(const Json& config) const {
+  Json about;
+  about["parts"]["unet"] = {{"role", "denoiser"}};
+  about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
+  // A refiner has no first text encoder, and a folder without both is named as such when they are needed.
+  if (text_1_.config || !text_2_.config) about["parts"][text_1_.part] = t2i::clip_text_part();
+  about["parts"][text_2_.part] = t2i::clip_text_part();
+  int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
+  about["latent"] = {{"channels", unet_config_.out_channels}, {"downscale", downscale}};
+  if (unet_config_.sample_size) about["resolution"] = *unet_config_.sample_size * downscale;
+  about["first_layer"] = {{"part", "unet"},
+                          {"weight", "conv_in.weight"},
+                          {"config_key", "in_channels"},
+                          {"channels", unet_config_.in_channels}};
+  about["source_latents"] = "unscaled";
+  about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
+  about["size_conditioning"] = true;
+  const Json index = config.value("index", Json::object());
+  about["zero_empty_negative"] = !index.is_object() || index.value("force_zeros_for_empty_prompt", Json(true)) != false;
+  if (text_2_.config) about["token_limit"] = text_2_.config->positions;
+  const Json scheduler = config.value("scheduler", Json::object());
+  about["default_loss"] = t2i::objective_of(scheduler);
+  about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "euler";
+  about["pipelines"] = {
+      {"text", is_refiner() && text_2_.config ? "StableDiffusionXLImg2ImgPipeline" : "StableDiffusionXLPipeline"},
+      {"ip2p", "StableDiffusionXLInstructPix2PixPipeline"}};
+  return about.dump();
+}
+
+void Sdxl::build(std::string_view part, t2i::Scope scope) {
+  if (part == "unet") unet_ = std::make_unique<t2i::Unet>(scope, unet_config_);
+  else if (part == "vae" && vae_config_) vae_ = std::make_unique<t2i::AutoencoderKL>(scope, *vae_config_);
+  else if (part == text_1_.part && text_1_.config)
+    text_1_.model = std::make_unique<t2i::ClipText>(scope, *text_1_.config);
+  else if (part == text_2_.part && text_2_.config)
+    text_2_.model = std::make_unique<t2i::ClipText>(scope, *text_2_.config, /*with_projection=*/true);
+  else t2i::fail("there is no part '" + std::string(part) + "' in this model", T2I_E_MISSING);
+}
+
+// [n,6] → what this UNet was built for: itself, or (original and crop, score) for a refiner.
+t2i::Tensor Sdxl::sizes_for_the_unet(const t2i::Tensor& time_ids) const {
+  if (!is_refiner() || time_ids.size(1) != 6) return time_ids;
+  t2i::Tensor kept = t2i::slice(time_ids, 1, 0, 4);
+  t2i::Tensor score = t2i::op<"full_like">({t2i::slice(time_ids, 1, 4, 5), aesthetic_score});
+  return t2i::cat({kept, score}, 1);
+}
+
+void Sdxl::forward(t2i::Named in, t2i::Sink out) {
+  t2i::Tensor latents = in["latents"], source = in.get_or_none("image_latents");
+  if (source) latents = t2i::cat({latents, source}, 1);
+  out.put("prediction", t2i::built(unet_, "unet")({.latents = latents,
+                                                   .timesteps = in["timesteps"],
+                                                   .context = in["prompt_embeds"],
+                                                   .pooled = in["pooled"],
+                                                   .time_ids = sizes_for_the_unet(in["time_ids"])}));
+}
+
+void Sdxl::tokenize_for(Text& text, std::span<const char* const> texts, t2i::Sink out) {
+  std::call_once(text.tokenizer_read, [&] {
+    auto read = [this](const std::string& path) { return assets_.read(path); };
+    text.tokenizer = std::make_unique<t2i::ClipTokenizer>(read, text.tokenizer_folder, text.config->positions,
+                                                          text.config->vocabulary);
+  });
+  std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), text.tokenizer->length()};
+  for (const char* one : texts) {
+    std::vector<int64_t> row = text.tokenizer->encode(one);
+    tokens.insert(tokens.end(), row.begin(), row.end());
+  }
+  out.put(text.tokens, t2i::tensor(std::span<const int64_t>(tokens), shape));
+}
+
+void Sdxl::tokenize(std::span<const char* const> texts, t2i::Sink out) {
+  if (!text_2_.config) t2i::fail("the model has no text_encoder_2, so texts cannot be encoded", T2I_E_MISSING);
+  for (Text* text : {&text_1_, &text_2_})
+    if (text->config) tokenize_for(*text, texts, out);
+}
+
+void Sdxl::encode_text(t2i::Named in, t2i::Sink out) {
+  const int64_t skip = always_skipped + clip_skip_;
+  auto second =
+      t2i::built(text_2_.model, text_2_.part)(in[text_2_.tokens], {.skip = skip, .final_norm = false, .pooled = true});
+  t2i::Tensor embeds = second.hidden;
+  if (text_1_.config) {
+    auto first = t2i::built(text_1_.model, text_1_.part)(in[text_1_.tokens], {.skip = skip, .final_norm = false});
+    embeds = t2i::cat({first.hidden, second.hidden}, -1);
+  }
+  out.put("prompt_embeds", embeds);
+  out.put("pooled", second.pooled);
+}
+
+void Sdxl::encode_image(t2i::Named in, t2i::Sink out) {
+  auto [mean, logvar] = t2i::built(vae_, "vae").encode(in["pixels"]);
+  out.put("mean", mean);
+  out.put("logvar", logvar);
+}
+
+void Sdxl::decode_image(t2i::Named in, t2i::Sink out) {
+  const t2i::AutoencoderKL& vae = t2i::built(vae_, "vae");
+  out.put("pixels", vae.decode(t2i::unscale_latents(in["latents"], *vae_config_)));
+}
+
+t2i::Tensor Sdxl::scale_latents(t2i::Tensor sample) const {
+  if (!vae_config_) t2i::fail("the model has no vae", T2I_E_MISSING);
+  return t2i::scale_latents(sample, *vae_config_);
+}
+
+}  // namespace sdxl

@@ -1,0 +1,61 @@
+// Stable Diffusion XL (Podell et al. 2023, arXiv:2307.01952): a UNet2DConditionModel that looks at the penultimate
+// hidden states of two CLIP text models side by side, and is told the second one's pooled text and the picture's sizes
+// beside the timestep. The refiner is the same with the second text model alone and an aesthetic score in place of the
+// target size.
+#pragma once
+#include <t2i/functions.hpp>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "nn/autoencoder_kl.hpp"
+#include "nn/clip_text.hpp"
+#include "nn/clip_tokenizer.hpp"
+#include "nn/unet.hpp"
+
+namespace sdxl {
+
+class Sdxl {
+ public:
+  // Reads every part's configuration; throws t2i::Error with all problems of all of them.
+  Sdxl(const t2i::Json& config, t2i::Assets assets);
+  const char* describe() const { return description_.c_str(); }
+  void build(std::string_view part, t2i::Scope scope);
+
+  void forward(t2i::Named in, t2i::Sink out);
+  void tokenize(std::span<const char* const> texts, t2i::Sink out);
+  void encode_text(t2i::Named in, t2i::Sink out);
+  void encode_image(t2i::Named in, t2i::Sink out);
+  void decode_image(t2i::Named in, t2i::Sink out);
+  t2i::Tensor scale_latents(t2i::Tensor sample) const;
+
+ private:
+  // One of the two text models; `config` is empty where the folder has none.
+  struct Text {
+    const char *part, *tokenizer_folder, *tokens;
+    std::optional<t2i::ClipTextConfig> config{};
+    std::once_flag tokenizer_read{};  // on first use: commands that never see a text need not parse a vocabulary
+    std::unique_ptr<t2i::ClipTokenizer> tokenizer{};
+    std::unique_ptr<t2i::ClipText> model{};
+  };
+
+  bool is_refiner() const { return !text_1_.config; }
+  void check_fit() const;
+  std::string description(const t2i::Json& config) const;
+  void tokenize_for(Text& text, std::span<const char* const> texts, t2i::Sink out);
+  t2i::Tensor sizes_for_the_unet(const t2i::Tensor& time_ids) const;
+
+  t2i::Assets assets_;
+  t2i::UnetConfig unet_config_;
+  std::optional<t2i::AutoencoderConfig> vae_config_;
+  Text text_1_{"text_encoder", "tokenizer", "tokens"}, text_2_{"text_encoder_2", "tokenizer_2", "tokens_2"};
+  int64_t clip_skip_ = 0;
+  std::string description_;
+
+  std::unique_ptr<t2i::Unet> unet_;
+  std::unique_ptr<t2i::AutoencoderKL> vae_;
+};
+
+}  // namespace sdxl

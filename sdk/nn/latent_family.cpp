@@ -1,0 +1,63 @@
+#include "latent_family.hpp"
+
+namespace t2i {
+
+PartConfigs::PartConfigs(const Json& config)
+    : parts_(config.at("parts")), classes_(config.value("classes", Json::object())) {}
+
+bool PartConfigs::read(const std::string& part, const std::string& class_name,
+                       const std::function<void(const Json&, const std::string&)>& reader) {
+  if (!parts_.contains(part)) return false;
+  try {
+    Json named = classes_.value(part, Json(class_name));
+    if (named.is_string() && named != "" && named != class_name)
+      fail("model_index.json: '" + part + "' is " + named.dump() + "; supported: \"" + class_name + "\"");
+    reader(parts_[part], part + "/config.json");
+    return true;
+  } catch (const Error& e) {
+    problems_ += (problems_.empty() ? "" : "\n") + std::string(e.what());
+    return false;
+  }
+}
+
+void PartConfigs::done() const {
+  if (!problems_.empty()) fail(problems_, T2I_E_UNSUPPORTED);
+}
+
+std::string scheduler_text(const Json& scheduler, const char* key, const char* otherwise) {
+  auto found = scheduler.find(key);
+  if (found == scheduler.end()) return otherwise;
+  if (!found->is_string())
+    fail("scheduler/scheduler_config.json: '" + std::string(key) + "' is " + found->dump() +
+             "; a text is wanted, as \"" + otherwise + "\"",
+         T2I_E_UNSUPPORTED);
+  return *found;
+}
+
+std::string objective_of(const Json& scheduler) {
+  if (scheduler_text(scheduler, "_class_name", "DDIMScheduler").starts_with("FlowMatch")) return "rectified_flow";
+  std::string type = scheduler_text(scheduler, "prediction_type", "epsilon");
+  return type == "v_prediction" || type == "epsilon" ? type : type == "flow_prediction" ? "rectified_flow" : "";
+}
+
+Json autoencoder_part(bool needs_range) {
+  Json part = {
+      {"role", "vae"},
+      {"aliases", {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}}};
+  if (needs_range) part["dtypes"] = {"float32", "bfloat16"};
+  return part;
+}
+
+Json clip_text_part() {
+  return {{"role", "text_encoder"},
+          {"optional_prefix", "text_model."},
+          {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
+}
+
+void must_fit(int64_t n, const std::string& what, int64_t m, const std::string& other) {
+  if (n != m)
+    fail(what + " is " + std::to_string(n) + ", but " + other + " is " + std::to_string(m) +
+         ". → Take both from the same model, or from models that fit.");
+}
+
+}  // namespace t2i
