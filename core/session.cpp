@@ -43,17 +43,22 @@ static bool opens(const Model& model, const ModelFolder& folder) {
   return false;
 }
 
-// The first of these models that opens the folder. Adds to `tried` their names, to `refusals` what they say of it.
+// The first of these models that opens the folder. Adds to `tried` their names, to `refusals` what they say of it. What
+// is wrong for a model that says that such folders are its own, is what is wrong with the folder.
 static std::unique_ptr<Model> first_that_opens(Session& session, const Config& config, const std::vector<Component>& offered,
                                                std::vector<std::string>& tried, std::vector<Error>& refusals) {
   for (const Component& c : offered) {
     if (c.kind != "model" || std::count(tried.begin(), tried.end(), c.id)) continue;
     tried.push_back(c.id);
+    const bool its_own = std::count(c.opens.begin(), c.opens.end(), session.folder.pipeline_class) > 0;
+    if (!c.opens.empty() && !its_own) continue;
     try {
       const Component& known = session.registry.find("model", c.id);
       auto model = std::make_unique<Model>(known, session.folder, checked_options(known, config.plugin.options, "plugin", config));
       if (opens(*model, session.folder)) return model;
-    } catch (const Failure& f) {  // perhaps another family's configuration: the next plugin may know it
+    } catch (const Failure& f) {
+      if (its_own) throw;
+      // Perhaps another family's configuration: the next plugin may know it.
       refusals.insert(refusals.end(), f.errors.begin(), f.errors.end());
     }
   }

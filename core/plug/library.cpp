@@ -12,7 +12,9 @@
 #include <boost/dll/runtime_symbol_info.hpp>
 #include <boost/dll/shared_library.hpp>
 #include <cstdlib>
+#include <iterator>
 #include <set>
+#include <sstream>
 
 namespace t2i {
 namespace {
@@ -141,9 +143,12 @@ Result<LoadedPlugin> load_plugin(const fs::path& file, const t2i_host* host) {
   }
   if (auto problem = start(real, *plugin, host)) return *problem;
   LoadedPlugin loaded{plugin, {}, real};
-  for (auto c = plugin->components; *c; ++c)
+  for (auto c = plugin->components; *c; ++c) {
+    std::istringstream classes(T2I_HAS(*c, opens) ? (*c)->opens : "");
     loaded.components.push_back({(*c)->kind, (*c)->id, (*c)->doc, nlohmann::json::parse((*c)->config_schema),
-                                 (*c)->impl, plugin->id, plugin->version, real.string()});
+                                 (*c)->impl, {std::istream_iterator<std::string>(classes), {}}, plugin->id,
+                                 plugin->version, real.string()});
+  }
   return loaded_plugins().emplace(real, std::move(loaded)).first->second;
 }
 

@@ -27,6 +27,7 @@ struct Component {
   std::string kind, id, doc;
   nlohmann::json schema;  // its options, in the form of schema_check.h
   const void* impl = nullptr;
+  std::vector<std::string> opens;  // a model's pipeline classes; empty: not said
   std::string plugin_id, version, path;
 };
 

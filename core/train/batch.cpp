@@ -65,7 +65,7 @@ at::Tensor Encoder::encode_source(const FloatImage& image) {
   return model_.source_latents(posterior(image).mean);
 }
 
-// [n,6] float32, as SDXL has them (Podell et al. 2023, arXiv:2307.01952, §2.2). The crop is where it lies in the picture
+// [n,6] float32 (Podell et al. 2023, arXiv:2307.01952, §2.2). The crop is where it lies in the picture
 // that is learnt from: a mirrored one is cropped as far from its own left edge as the original from its right.
 static at::Tensor sizes_of(const std::vector<Sample>& samples) {
   at::Tensor sizes = at::empty({static_cast<int64_t>(samples.size()), 6}, at::kFloat);

@@ -21,5 +21,5 @@ constexpr t2i_loss spoiled(Spoil spoil) {
   return table;
 }
 constexpr t2i_component component(const char* id, const t2i_loss& table, const char* schema = "{}") {
-  return {sizeof(t2i_component), "loss", id, "a broken loss", schema, &table};
+  return {sizeof(t2i_component), "loss", id, "a broken loss", schema, &table, nullptr};
 }

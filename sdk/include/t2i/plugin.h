@@ -194,6 +194,8 @@ typedef struct t2i_component {
   const char *kind, *id, *doc;
   const char *config_schema; /* {"gamma": {"type": "number", "default": 5, "exclusiveMinimum": 0, "description": "..."}} */
   const void *impl;          /* t2i_model, t2i_task or t2i_loss, by kind */
+  const char *opens;         /* model: the pipeline classes of model_index.json whose folders it opens, a space between;
+                              * NULL: it is created on any folder and describe() tells */
 } t2i_component;
 
 typedef struct t2i_plugin {

@@ -401,16 +401,16 @@ constexpr t2i_loss loss_vtable{
 }  // namespace detail
 
 template <class T>
-consteval t2i_component model(const char* id, const char* doc, const char* schema = "{}") {
-  return {sizeof(t2i_component), "model", id, doc, schema, &detail::model_vtable<T>};
+consteval t2i_component model(const char* id, const char* doc, const char* schema = "{}", const char* opens = nullptr) {
+  return {sizeof(t2i_component), "model", id, doc, schema, &detail::model_vtable<T>, opens};
 }
 template <class T>
 consteval t2i_component task(const char* id, const char* doc, const char* schema = "{}") {
-  return {sizeof(t2i_component), "task", id, doc, schema, &detail::task_vtable<T>};
+  return {sizeof(t2i_component), "task", id, doc, schema, &detail::task_vtable<T>, nullptr};
 }
 template <class T>
 consteval t2i_component loss(const char* id, const char* doc, const char* schema = "{}") {
-  return {sizeof(t2i_component), "loss", id, doc, schema, &detail::loss_vtable<T>};
+  return {sizeof(t2i_component), "loss", id, doc, schema, &detail::loss_vtable<T>, nullptr};
 }
 
 // Once per process: finds the services and resolves every op the plugin names; one that is gone fails here, by name.
