@@ -82,7 +82,9 @@ int32_t set_last_error(const std::exception& e) {
 bool is_out_of_memory(const std::exception& e) {
   if (auto callback = dynamic_cast<const CallbackFailure*>(&e)) return callback->code == T2I_E_OOM;
   if (dynamic_cast<const c10::OutOfMemoryError*>(&e) || dynamic_cast<const std::bad_alloc*>(&e)) return true;
-  return text_of(e).find("DefaultCPUAllocator") != std::string::npos;  // no type of its own
+  // No types of their own. oneDNN does not say why it could not; on shapes that were computed before it is memory.
+  std::string text = text_of(e);
+  return text.find("DefaultCPUAllocator") != text.npos || text.find("could not create a primitive") != text.npos;
 }
 
 std::string text_of(const std::exception& e) {
