@@ -125,6 +125,13 @@ def test_a_loss_that_is_no_number_changes_nothing(here):
     assert state("out", STEPS) == state("never", STEPS) and losses("out") == losses("never")
 
 
+def test_a_loss_that_is_no_number_is_no_overflow(here):
+    """With loss scaling a gradient may overflow, and the scale falls. That cures no loss that is no number itself."""
+    poison(5)
+    done = start(run(train__mixed_precision="fp16"))[1]
+    assert done.returncode == 70 and "[T2I-E4201]" in done.stderr and "metadata.jsonl:6" in done.stderr
+
+
 def test_steps_left_out_are_counted_over_the_whole_run(here):
     """train.max_nan_skips is not granted again at every start. With 4 steps an epoch the poisoned row comes once in each."""
     poison(5)
