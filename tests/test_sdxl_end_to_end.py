@@ -13,6 +13,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers_losses import normal, uniform
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import AS_CAPTIONS, metrics, settings, t2i, triplet_data
@@ -100,3 +101,34 @@ def test_training_leaves_a_folder_that_draws_the_same(place, task, loss):
         mine = drawn(place, out / "final", "--guidance", 3, "--image-guidance", 1.2, "--image", source)
         theirs = by_diffusers(place, out / "final", guidance_scale=3.0, image_guidance_scale=1.2, image=[Image.open(source).convert("RGB")] * 2)
     assert_equal_pictures(mine, theirs)
+
+
+def test_the_sizes_of_the_data_reach_the_denoiser(place, tmp_path):
+    """Pictures of one colour are the same pixels at any size, so what differs is what is said of them. The loss is
+    diffusers' with its six numbers in their order, noise and timestep drawn as documented."""
+    losses = {}
+    for name, (width, height) in {"square": (16, 16), "wide": (40, 24)}.items():
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (width, height), (90, 160, 30)).save(tmp_path / name / "a.png")
+        (tmp_path / name / "a.txt").write_text("a red ball")
+        out = tmp_path / f"run-{name}"
+        t2i("run", "--task", "text", "--model", place / "text", "--data", tmp_path / name, "--output", out, *TRAIN,
+            *settings(train__train_batch_size=1, train__max_train_steps=1, data__center_crop="true", data__random_flip="false"))
+        losses[name] = metrics(out)[0]["loss"]
+    assert losses["square"] != losses["wide"]
+
+    key, pipe = (42, 0, 0), diffusers.DiffusionPipeline.from_pretrained(place / "text")
+    pixels = torch.tensor([90.0, 160.0, 30.0]).view(1, 3, 1, 1).expand(1, 3, 16, 16) / 127.5 - 1
+    with torch.no_grad():
+        posterior = pipe.vae.encode(pixels).latent_dist
+        embeds, _, pooled, _ = pipe.encode_prompt("a red ball", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+    latents = (posterior.mean + posterior.std * torch.from_numpy(normal(key, "posterior", (4, 8, 8)))) * pipe.vae.config.scaling_factor
+    t = torch.tensor([int(uniform(key, "timesteps")[0] * 1000)])
+    noise = torch.from_numpy(normal(key, "noise", (4, 8, 8)))[None]
+    noisy = diffusers.DDPMScheduler.from_config(pipe.scheduler.config).add_noise(latents, noise, t)
+    # 24 high and 40 wide, brought to 16 x 26, cropped in the middle: (26 - 16) // 2 from the left.
+    for name, sizes in {"square": (16, 16, 0, 0, 16, 16), "wide": (24, 40, 0, 5, 16, 16)}.items():
+        added = {"text_embeds": pooled, "time_ids": torch.tensor([sizes], dtype=torch.float32)}
+        with torch.no_grad():
+            wanted = (pipe.unet(noisy, t, embeds, added_cond_kwargs=added).sample - noise).square().mean().item()
+        assert abs(losses[name] - wanted) <= 1e-5 * wanted, (name, losses[name], wanted)

@@ -164,7 +164,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(place, pair):
     processes = start(2, command(place, "signalled", 2, *settings(train__log_every_steps=100, checkpoint__every_steps=2)))
     while not state(place, "signalled", 2).exists():
         assert processes[0].poll() is None, processes[0].communicate()
-        time.sleep(0.02)
+        time.sleep(0.002)
     processes[1].send_signal(signal.SIGTERM)
     finish(processes, [75, 75])
     last = metrics(place / "signalled")[-1]["step"]

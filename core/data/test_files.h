@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/file.h"
 #include "core/data/image.h"
 #include "core/data/png_write.h"
 
@@ -20,8 +21,8 @@ class TestFolder {
 
  public:
   TestFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "t2i-data-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
+    path_ = (std::filesystem::temp_directory_path() / ("t2i-data-" + random_hex(16))).string();
+    std::filesystem::create_directory(path_);
   }
   ~TestFolder() { std::filesystem::remove_all(path_); }
   const std::string& path() const { return path_; }

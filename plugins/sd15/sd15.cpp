@@ -1,7 +1,5 @@
 #include "sd15.hpp"
 
-#include "nn/latent_family.hpp"
-
 namespace sd15 {
 
 using t2i::Json;
@@ -116,22 +114,6 @@ void Sd15::tokenize(std::span<const char* const> texts, t2i::Sink out) {
 
 void Sd15::encode_text(t2i::Named in, t2i::Sink out) {
   out.put("prompt_embeds", t2i::built(text_encoder_, "text_encoder")(in["tokens"], {.skip = clip_skip_}).hidden);
-}
-
-void Sd15::encode_image(t2i::Named in, t2i::Sink out) {
-  auto [mean, logvar] = t2i::built(vae_, "vae").encode(in["pixels"]);
-  out.put("mean", mean);
-  out.put("logvar", logvar);
-}
-
-void Sd15::decode_image(t2i::Named in, t2i::Sink out) {
-  const t2i::AutoencoderKL& vae = t2i::built(vae_, "vae");
-  out.put("pixels", vae.decode(t2i::unscale_latents(in["latents"], *vae_config_)));
-}
-
-t2i::Tensor Sd15::scale_latents(t2i::Tensor sample) const {
-  if (!vae_config_) t2i::fail("the model has no vae", T2I_E_MISSING);
-  return t2i::scale_latents(sample, *vae_config_);
 }
 
 }  // namespace sd15

@@ -8,14 +8,14 @@
 #include <optional>
 #include <string>
 
-#include "nn/autoencoder_kl.hpp"
 #include "nn/clip_text.hpp"
 #include "nn/clip_tokenizer.hpp"
+#include "nn/latent_family.hpp"
 #include "nn/unet.hpp"
 
 namespace sd15 {
 
-class Sd15 {
+class Sd15 : public t2i::WithAutoencoder {
  public:
   // Reads every part's configuration; throws t2i::Error with all problems of all of them.
   Sd15(const t2i::Json& config, t2i::Assets assets);
@@ -25,9 +25,6 @@ class Sd15 {
   void forward(t2i::Named in, t2i::Sink out);
   void tokenize(std::span<const char* const> texts, t2i::Sink out);
   void encode_text(t2i::Named in, t2i::Sink out);
-  void encode_image(t2i::Named in, t2i::Sink out);
-  void decode_image(t2i::Named in, t2i::Sink out);
-  t2i::Tensor scale_latents(t2i::Tensor sample) const;
 
  private:
   void check_fit() const;
@@ -36,7 +33,6 @@ class Sd15 {
 
   t2i::Assets assets_;
   t2i::UnetConfig unet_config_;
-  std::optional<t2i::AutoencoderConfig> vae_config_;
   std::optional<t2i::ClipTextConfig> text_config_;
   int64_t clip_skip_ = 0;
   std::string description_;
@@ -44,7 +40,6 @@ class Sd15 {
   std::once_flag tokenizer_read_;  // on first use: commands that never see a text need not parse a vocabulary
   std::unique_ptr<t2i::ClipTokenizer> tokenizer_;
   std::unique_ptr<t2i::Unet> unet_;
-  std::unique_ptr<t2i::AutoencoderKL> vae_;
   std::unique_ptr<t2i::ClipText> text_encoder_;
 };
 

@@ -1,7 +1,5 @@
 #include "sdxl.hpp"
 
-#include "nn/latent_family.hpp"
-
 namespace sdxl {
 
 using t2i::Json;
@@ -148,22 +146,6 @@ void Sdxl::encode_text(t2i::Named in, t2i::Sink out) {
   }
   out.put("prompt_embeds", embeds);
   out.put("pooled", second.pooled);
-}
-
-void Sdxl::encode_image(t2i::Named in, t2i::Sink out) {
-  auto [mean, logvar] = t2i::built(vae_, "vae").encode(in["pixels"]);
-  out.put("mean", mean);
-  out.put("logvar", logvar);
-}
-
-void Sdxl::decode_image(t2i::Named in, t2i::Sink out) {
-  const t2i::AutoencoderKL& vae = t2i::built(vae_, "vae");
-  out.put("pixels", vae.decode(t2i::unscale_latents(in["latents"], *vae_config_)));
-}
-
-t2i::Tensor Sdxl::scale_latents(t2i::Tensor sample) const {
-  if (!vae_config_) t2i::fail("the model has no vae", T2I_E_MISSING);
-  return t2i::scale_latents(sample, *vae_config_);
 }
 
 }  // namespace sdxl

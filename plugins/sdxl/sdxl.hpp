@@ -10,14 +10,14 @@
 #include <optional>
 #include <string>
 
-#include "nn/autoencoder_kl.hpp"
 #include "nn/clip_text.hpp"
 #include "nn/clip_tokenizer.hpp"
+#include "nn/latent_family.hpp"
 #include "nn/unet.hpp"
 
 namespace sdxl {
 
-class Sdxl {
+class Sdxl : public t2i::WithAutoencoder {
  public:
   // Reads every part's configuration; throws t2i::Error with all problems of all of them.
   Sdxl(const t2i::Json& config, t2i::Assets assets);
@@ -27,9 +27,6 @@ class Sdxl {
   void forward(t2i::Named in, t2i::Sink out);
   void tokenize(std::span<const char* const> texts, t2i::Sink out);
   void encode_text(t2i::Named in, t2i::Sink out);
-  void encode_image(t2i::Named in, t2i::Sink out);
-  void decode_image(t2i::Named in, t2i::Sink out);
-  t2i::Tensor scale_latents(t2i::Tensor sample) const;
 
  private:
   // One of the two text models; `config` is empty where the folder has none.
@@ -49,13 +46,11 @@ class Sdxl {
 
   t2i::Assets assets_;
   t2i::UnetConfig unet_config_;
-  std::optional<t2i::AutoencoderConfig> vae_config_;
   Text text_1_{"text_encoder", "tokenizer", "tokens"}, text_2_{"text_encoder_2", "tokenizer_2", "tokens_2"};
   int64_t clip_skip_ = 0;
   std::string description_;
 
   std::unique_ptr<t2i::Unet> unet_;
-  std::unique_ptr<t2i::AutoencoderKL> vae_;
 };
 
 }  // namespace sdxl

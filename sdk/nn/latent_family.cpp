@@ -54,6 +54,22 @@ Json clip_text_part() {
           {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
 }
 
+void WithAutoencoder::encode_image(Named in, Sink out) {
+  auto [mean, logvar] = built(vae_, "vae").encode(in["pixels"]);
+  out.put("mean", mean);
+  out.put("logvar", logvar);
+}
+
+void WithAutoencoder::decode_image(Named in, Sink out) {
+  const AutoencoderKL& vae = built(vae_, "vae");
+  out.put("pixels", vae.decode(unscale_latents(in["latents"], *vae_config_)));
+}
+
+Tensor WithAutoencoder::scale_latents(Tensor sample) const {
+  if (!vae_config_) fail("the model has no vae", T2I_E_MISSING);
+  return t2i::scale_latents(sample, *vae_config_);
+}
+
 void must_fit(int64_t n, const std::string& what, int64_t m, const std::string& other) {
   if (n != m)
     fail(what + " is " + std::to_string(n) + ", but " + other + " is " + std::to_string(m) +

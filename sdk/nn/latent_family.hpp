@@ -5,7 +5,10 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+
+#include "autoencoder_kl.hpp"
 
 namespace t2i {
 
@@ -38,6 +41,18 @@ std::string objective_of(const Json& scheduler);
 // exceeds float16.
 Json autoencoder_part(bool needs_range);
 Json clip_text_part();
+
+// The functions that a family with an AutoencoderKL has around it: a model derives from this and builds `vae_`.
+class WithAutoencoder {
+ public:
+  void encode_image(Named in, Sink out);   // pixels -> mean, logvar
+  void decode_image(Named in, Sink out);   // latents -> pixels
+  Tensor scale_latents(Tensor sample) const;
+
+ protected:
+  std::optional<AutoencoderConfig> vae_config_;  // empty where the folder has no vae
+  std::unique_ptr<AutoencoderKL> vae_;
+};
 
 // A part that was built; Error otherwise.
 template <class T>
