@@ -1,5 +1,5 @@
-"""bench/step on its small model, few steps: both sides train alike, and a table with both comes out. What the table says of
-speed is not looked at here."""
+"""bench/ in small, few steps: both sides train alike, and a table with both comes out. What the table says of speed is not
+looked at here."""
 
 import os
 import re
@@ -45,3 +45,11 @@ def test_losses_that_differ_stop_the_comparison():
     assert "step 2" in disagreement(side("t2i", 1.0, 0.91), side("diffusers", 1.0, 0.9), "float32")
     assert "step 1" in disagreement(side("t2i", float("nan")), side("diffusers", 1.0), "bfloat16")
     assert "parameters" in disagreement(side("t2i", 1.0), {**side("diffusers", 1.0), "parameters": 11}, "float32")
+
+
+def test_the_reducers_agree_and_a_line_with_both_comes_out():
+    """bench/reduce: the gradients of t2i's reducer are those of torch's DistributedDataParallel."""
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python",
+                           os.path.join(BUILD, "bin", "t2i_reduce"), "6", "96", "8", "3"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"2 ranks, .* t2i [\d.]+, c10d [\d.]+; c10d / t2i [\d.]+", done.stdout), done.stdout

@@ -211,6 +211,24 @@ def test_the_same_picture_as_diffusers_draws_from_it(loud, task, loss):
     assert_same_pictures(mine, theirs)
 
 
+@pytest.mark.parametrize("spread", ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"])
+def test_a_flow_from_a_folder_with_another_spread_of_noise_draws_the_same(loud, tmp_path, spread):
+    """The folder's scheduler may spread a diffusion model's noise levels in a way of its own; a flow's are even."""
+    scheduler = json.loads((loud / "loud" / "scheduler" / "scheduler_config.json").read_text())
+    shutil.copytree(loud / "loud", tmp_path / "spread")
+    (tmp_path / "spread" / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler | {spread: True}))
+    for name, model in {"spread": tmp_path / "spread", "even": loud / "loud"}.items():
+        t2i("run", "--model", model, "--data", loud / "data", "--output", tmp_path / f"of {name}", *COMMON, "--task", "text",
+            "--loss", "rectified_flow", *AS_CAPTIONS, *settings(train__max_train_steps=1))
+    made = {}
+    for name in ("spread", "even"):
+        pipe = diffusers.DiffusionPipeline.from_pretrained(tmp_path / f"of {name}" / "final")
+        pipe.scheduler.set_timesteps(6)
+        made[name] = pipe.scheduler.sigmas, drawn(loud, tmp_path / f"of {name}" / "final", "--steps", 6, "--guidance", 3)
+    assert torch.equal(made["spread"][0], made["even"][0])
+    assert np.array_equal(made["spread"][1], made["even"][1])
+
+
 @pytest.mark.parametrize("shift", [1, 3])
 def test_flow_euler_draws_from_a_flow_that_was_trained_here(loud, shift):
     out = loud / f"shift {shift}"

@@ -196,6 +196,13 @@ def test_tensors_replace_no_file_of_another_kind(here, name, command):
     assert "[T2I-E6007]" in done.stderr and done.stdout == "" and state() == before
 
 
+def test_a_file_made_to_be_filled_is_filled(here):
+    """As mktemp and tempfile.NamedTemporaryFile leave one: nothing is in it to be lost."""
+    pathlib.Path("made.safetensors").touch()
+    t2i("probe", "tokens", "--model", "model", "--prompt", "x", "--outputs", "made.safetensors")
+    assert load_file("made.safetensors")
+
+
 def test_probe_makes_the_folder_and_replaces_what_a_probe_wrote(here):
     for text in ("x", "y"):
         t2i("probe", "tokens", "--model", "model", "--prompt", text, "--outputs", "not/there/yet.safetensors")

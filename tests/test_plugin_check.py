@@ -44,6 +44,7 @@ BAD = {
     "missing_symbol": ({"F7"}, "t2i_bad_function_of_tomorrow"),
     "op_of_tomorrow": ({"D2"}, "no op aten::sqrt_of_tomorrow"),
     "loses_the_text": ({"E1"}, "without a text"),
+    "changes_the_text": ({"E5"}, "loses the text of host call"),
     "hides_failures": ({"E5"}, "returns 0 although host call"),
     "reads_values": ({"R3"}, "waits for the device inside a step"),
     "own_randomness": ({"R1", "R2", "G2"}, "draws from torch's global generator"),
@@ -57,7 +58,7 @@ BAD = {
     "slow_entry": ({"F8"}, "ms of processor time"),
     "two_descriptors": ({"F8"}, "two calls gave two descriptors"),
     "describes_no_object": ({"D5"}, "gives something that is no JSON object"),
-    "silent_about_its_config": ({"E4"}, "without a text"),
+    "silent_about_its_config": ({"E4", "E5"}, "without a text"),
     "model_wrong_gradient": ({"G3"}, "by its gradients and"),
     "model_unused_weight": ({"G3"}, "declares 'spare.weight' but gives it no gradient"),
     "model_other_recompute": ({"G4"}, "has other gradients when its blocks are recomputed"),
@@ -180,6 +181,12 @@ def test_in_process():
     rules, code, said = check(os.path.join(folder, "t2i-wrong_gradient.so"), "--in-process")
     assert code == 1 and rules["G1"][0] == "fail", said
     assert check(os.path.join(folder, "t2i-exits.so"), "--only", "E2", "--in-process")[1] == 3
+    # A second start, which D2 asks for, leaves the services in place that count and fail.
+    rules, code, said = check(os.path.join(BUILD, "lib", "t2i", "t2i-min_snr.so"), "--in-process")
+    counted = re.search(r"all (\d+) host calls failed in turn", rules["E5"][1])
+    assert code == 0 and counted and int(counted[1]) > 30, said
+    rules, code, said = check(os.path.join(folder, "t2i-keeps_a_graph.so"), "--in-process")
+    assert code == 1 and rules["M3"][0] == "fail", said
 
 
 def test_rules_are_documented():
@@ -196,3 +203,5 @@ def test_only_and_seed():
         assert set(rules) == expected and code == 0 and "(seed 7)" in said
     assert check(path, "--only", "nothing")[1] == 64
     assert check(path + ".not")[1] == 66
+    code, said = check(path, "--model", path + ".not")[1:]
+    assert code == 66 and "fail" not in said and said.count("T2I-E") == 1, said

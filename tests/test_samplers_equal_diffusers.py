@@ -258,6 +258,7 @@ REFUSED = [
     ({"_class_name": "DDIMScheduler", "prediction_type": "flow_prediction"}, "", 10, "E6002", "scheduler_config.json: 'ddim' does not fit"),
     ({"_class_name": "DPMSolverMultistepScheduler", "prediction_type": "flow_prediction", "use_flow_sigmas": True, "use_karras_sigmas": True}, "", 10,
      "E6003", "use_flow_sigmas"),
+    ({"_class_name": "DPMSolverMultistepScheduler", "prediction_type": "flow_prediction"}, "", 10, "E6003", "use_flow_sigmas"),
     ({"_class_name": "DDIMScheduler", "beta_schedule": "cosine"}, "", 10, "E6003", "'beta_schedule' is \"cosine\""),
     ({"_class_name": "DDIMScheduler", "prediction_type": "v-prediction"}, "", 10, "E6003", "did you mean 'v_prediction'"),
     ({"_class_name": "DDIMScheduler", "timestep_spacing": "even", "beta_end": "x"}, "", 10, "E6003", "beta_end"),

@@ -11,6 +11,7 @@ void require_own_file(const Path& path, const std::string& option) {
   if (!stdfs::exists(stdfs::symlink_status(path, error))) return;
   if (stdfs::is_directory(path, error))
     fail({path.string(), "is a folder, not a file", "", "name a file in it with " + option, "E6007", Exit::in_use});
+  if (stdfs::is_regular_file(path, error) && stdfs::file_size(path, error) == 0 && !error) return;  // made to be filled
   if (Result<SafetensorsFile> file = open_safetensors(path)) {
     auto software = file->metadata.find("software");
     if (software != file->metadata.end() && software->second.starts_with("t2i ")) return;

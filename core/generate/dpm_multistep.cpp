@@ -51,6 +51,8 @@ class DpmMultistep final : public Sampler {
     double lambda_min = file.number("lambda_min_clipped", -std::numeric_limits<double>::infinity());
     flow_ = file.flag("use_flow_sigmas", false);
     double shift = file.number("flow_shift", 1.0);
+    if (!flow_ && prediction_ == Prediction::flow)
+      file.refuse("use_flow_sigmas", "The model predicts a flow, whose noise levels are no diffusion model's", "set it to true");
     if (flow_ && spread.kind != SigmaSpread::none)
       file.refuse("use_flow_sigmas",
                   "Another spread of noise levels is set as well, which is that of a diffusion model", "choose one");

@@ -84,7 +84,9 @@ bool is_out_of_memory(const std::exception& e) {
   if (dynamic_cast<const c10::OutOfMemoryError*>(&e) || dynamic_cast<const std::bad_alloc*>(&e)) return true;
   // No types of their own. oneDNN does not say why it could not; on shapes that were computed before it is memory.
   std::string text = text_of(e);
-  return text.find("DefaultCPUAllocator") != text.npos || text.find("could not create a primitive") != text.npos;
+  auto says = [&](const char* part) { return text.find(part) != text.npos; };
+  return says("DefaultCPUAllocator") ||
+         (says("could not create a primitive") && !says("could not create a primitive descriptor"));
 }
 
 std::string text_of(const std::exception& e) {

@@ -53,7 +53,12 @@ struct RectifiedFlow {
             {"algorithm_type", "dpmsolver++"},
             {"solver_order", 1},
             {"final_sigmas_type", "zero"},
-            {"num_train_timesteps", 1000}};
+            {"num_train_timesteps", 1000},
+            // Spreads of a diffusion model's noise levels, which the folder's scheduler may have been set to.
+            {"use_karras_sigmas", false},
+            {"use_exponential_sigmas", false},
+            {"use_beta_sigmas", false},
+            {"use_lu_lambdas", false}};
   }
 };
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "core/base/json.h"
+#include "core/checkpoint/model_folder.h"
 #include "core/plug/check/child.h"
 
 namespace t2i {
@@ -57,6 +58,7 @@ int check_command(const PluginsOptions& options) {
   std::error_code ec;
   if (!std::filesystem::is_regular_file(context.file, ec))
     fail({options.subject, "there is no such plugin library", "", "Check the path.", "E2052", Exit::missing});
+  if (!context.model.empty()) open_model_folder(context.model).take();  // refused once, not by every check that opens it
   int counts[3] = {0, 0, 0};
   Json findings = Json::array();
   for (const auto* group : {&file_checks(), &descriptor_checks(), &error_checks(), &memory_checks(),

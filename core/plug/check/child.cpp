@@ -52,9 +52,19 @@ Outcome run_here(const std::function<Outcome()>& body) {
   return guarded(body);
 }
 
+namespace {
+
+// The machine's doing, not that of what was to be run.
+[[noreturn]] void no_child(const std::string& what) {
+  fail({"a process to try a plugin in", what + ": " + std::strerror(errno), "",
+        "End other programs, or raise this user's limits (ulimit -u, ulimit -n).", "E2066", Exit::failed});
+}
+
+}  // namespace
+
 Outcome run_in_child(const std::function<Outcome()>& body, int timeout_seconds) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return {Outcome::fail, std::string("no pipe: ") + std::strerror(errno)};
+  if (::pipe2(ends, O_CLOEXEC) != 0) no_child("no pipe can be made");
   pid_t child = ::fork();
   if (child == 0) {
     ::close(ends[0]);
@@ -63,7 +73,7 @@ Outcome run_in_child(const std::function<Outcome()>& body, int timeout_seconds) 
   ::close(ends[1]);
   if (child < 0) {
     ::close(ends[0]);
-    return {Outcome::fail, std::string("no child process: ") + std::strerror(errno)};
+    no_child("it cannot be started");
   }
   std::string answer;
   bool late = false;

@@ -123,9 +123,16 @@ struct Tried {
   int64_t done = 0, wanted = 0;
 };
 
+// What is said of a failure must hold what the host said.
+std::string lost_text(const std::string& text, int64_t k, int64_t total) {
+  if (text.find(injected_text) != text.npos) return "";
+  return fmt::format("loses the text of host call {} of {} that failed: says '{}'", k, total, text);
+}
+
 // The k-th call of a service fails, for every k that there is time for.
-std::string with_each_call_failing(const Callable& f, const Patience& patience, Tried& tried) {
+std::string with_each_call_failing(const Callable& f, double seconds, Tried& tried) {
   f.call(f.in);  // once, so that what is kept from the first step is there
+  Patience patience(seconds);
   fail_at_call(0);
   f.call(f.in);
   const int64_t total = calls_made();
@@ -139,7 +146,7 @@ std::string with_each_call_failing(const Callable& f, const Patience& patience, 
     {
       Answer a = f.call(f.in);
       if (!a.code) problem = fmt::format("returns 0 although host call {} of {} failed", k, total);
-      if (a.code && a.text.empty()) problem = fmt::format("loses the text of host call {} of {} that failed", k, total);
+      if (a.code) problem = lost_text(a.text, k, total);
     }
     fail_at_call(0);
     if (problem.empty() && live_handles != handles)
@@ -150,11 +157,12 @@ std::string with_each_call_failing(const Callable& f, const Patience& patience, 
 }
 
 // The same while an object is made: a loss or a task by create(), a model by create() and build() of every part.
-std::string making_with_each_call_failing(const Component& c, const CheckContext& context, const Patience& patience, Tried& tried) {
+std::string making_with_each_call_failing(const Component& c, const CheckContext& context, double seconds, Tried& tried) {
   Result<Json> options = default_options(c);
   if (!options || (c.kind == "model" && context.model.empty())) return "";
   std::optional<ModelFolder> folder;
   if (c.kind == "model") folder = open_model_folder(context.model).take();
+  std::string said;
   auto make = [&] {
     if (folder) {
       try {
@@ -162,15 +170,19 @@ std::string making_with_each_call_failing(const Component& c, const CheckContext
         for (const ModelPart& part : folder->parts)
           if (model.about().at("parts").contains(part.name)) model.build(part.name);
         return 0;
-      } catch (const Failure&) {
+      } catch (const Failure& f) {
+        said = f.what();
         return static_cast<int>(T2I_E_INTERNAL);
       }
     }
     void* self = nullptr;
     int32_t code = create_component(c, *options, &self);
+    if (code) said = last_error_text();
     if (!code) destroy_component(c, self);
     return code;
   };
+  make();  // once, as above
+  Patience patience(seconds);
   fail_at_call(0);
   make();
   const int64_t total = calls_made();
@@ -184,27 +196,31 @@ std::string making_with_each_call_failing(const Component& c, const CheckContext
     fail_at_call(0);
     const char* function = folder ? "create() or build()" : "create()";
     if (!code) return fmt::format("{} returns 0 although host call {} of {} failed", function, k, total);
+    if (std::string problem = lost_text(said, k, total); !problem.empty()) return std::string(function) + " " + problem;
     if (live_handles != handles) return fmt::format("{} leaks tensor handles when host call {} of {} fails", function, k, total);
   }
   return "";
 }
 
 Outcome injected(const CheckContext& context) {
-  constexpr double seconds = 20;  // for all of them together
+  constexpr double all_seconds = 20;  // in equal shares
   Result<LoadedPlugin> plugin = load_subject(context);
   if (!plugin) return skipped("it does not load");
   Result<SubjectSet> set = make_subjects(context);
   if (!set) return skipped("its components cannot be made");
-  Patience patience(seconds);
+  size_t functions = plugin->components.size();
+  for (const Subject& s : set->subjects) functions += s.calls.size();
+  const double seconds = all_seconds / static_cast<double>(functions);
   Tried tried;
   for (const Component& c : plugin->components)
-    if (std::string problem = making_with_each_call_failing(c, context, patience, tried); !problem.empty())
+    if (std::string problem = making_with_each_call_failing(c, context, seconds, tried); !problem.empty())
       return failed(fmt::format("{} '{}' {}", c.kind, c.id, problem));
   for (const Subject& s : set->subjects)
     for (const Callable& f : s.calls)
-      if (std::string problem = with_each_call_failing(f, patience, tried); !problem.empty()) return failed(f.name + " " + problem);
+      if (std::string problem = with_each_call_failing(f, seconds, tried); !problem.empty()) return failed(f.name + " " + problem);
   if (set->subjects.empty()) return skipped(set->left_out);
-  return {Outcome::pass, patience.reached(tried.done, tried.wanted, "host calls failed in turn")};
+  if (tried.wanted == 0) return skipped("no call of the host was seen");
+  return {Outcome::pass, reached(tried.done, tried.wanted, "host calls failed in turn", all_seconds)};
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace t2i {
 namespace {
 
-constexpr int looks = 3, warm_up = 10;
+constexpr int looks = 3, most_warm_up = 10;
 constexpr int64_t least_bytes = 16;  // a round: half of malloc's smallest piece
 
 int64_t bytes_in_use() {
@@ -23,7 +23,7 @@ int64_t bytes_in_use() {
 }  // namespace
 
 int64_t leaked_bytes(const std::function<void()>& round, int rounds) {
-  for (int i = 0; i < warm_up; ++i) round();
+  for (int i = 0; i < std::min(rounds, most_warm_up); ++i) round();
   int64_t least = INT64_MAX;
   for (int look = 0; look < looks; ++look) {
     int64_t before = bytes_in_use();

@@ -16,12 +16,12 @@ class Patience {
  public:
   explicit Patience(double seconds) : seconds_(seconds) {}
   bool over() const { return std::chrono::duration<double>(Clock::now() - start_).count() > seconds_; }
-
-  // "all 341 host calls", "1843 of 2210 host calls, what 20 seconds allow".
-  std::string reached(int64_t done, int64_t wanted, const std::string& what) const {
-    return done >= wanted ? fmt::format("all {} {}", wanted, what)
-                          : fmt::format("{} of {} {}, what {:g} seconds allow", done, wanted, what, seconds_);
-  }
 };
+
+// "all 341 host calls", "1843 of 2210 host calls, what 20 seconds allow".
+inline std::string reached(int64_t done, int64_t wanted, const std::string& what, double seconds) {
+  return done >= wanted ? fmt::format("all {} {}", wanted, what)
+                        : fmt::format("{} of {} {}, what {:g} seconds allow", done, wanted, what, seconds);
+}
 
 }  // namespace t2i
