@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-from diffusers import (AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, StableDiffusionInstructPix2PixPipeline,
+from diffusers import (AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler,
+                       SD3Transformer2DModel, StableDiffusion3Pipeline, StableDiffusionInstructPix2PixPipeline,
                        StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
                        StableDiffusionXLInstructPix2PixPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
 
@@ -169,6 +170,33 @@ def make_sdxl(folder, seed=0, unet={}, vae={}, text={}, text_2={}, scheduler={},
     elif parts["unet"].config.in_channels == 8:
         kind = StableDiffusionXLInstructPix2PixPipeline
     pipeline = kind(**parts, add_watermarker=False, **more)
+    shutil.rmtree(folder)
+    pipeline.save_pretrained(folder)
+    return pipeline
+
+
+# As 3.5 medium: a second attention in the first layer, norms of queries and keys. 20 + 12 is the pooled width.
+MMDIT = dict(sample_size=8, patch_size=2, in_channels=16, out_channels=16, num_layers=3, attention_head_dim=8,
+             num_attention_heads=4, joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=32,
+             pos_embed_max_size=12, dual_attention_layers=(0,), qk_norm="rms_norm")
+VAE_16 = {**VAE, "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False,
+          "use_post_quant_conv": False}
+
+
+def make_sd3(folder, seed=0, transformer={}, vae={}, text={}, text_2={}, scheduler={}):
+    """Without T5, as the pipeline allows."""
+    torch.manual_seed(seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    toks = [write_tokenizer(os.path.join(folder, "tokenizer")),
+            write_tokenizer(os.path.join(folder, "tokenizer_2"), {**PUBLISHED, "pad_token": "!"}, {**SPECIALS, "pad_token": "!"})]
+    texts = [CLIPTextConfig(**{**TEXT, "projection_dim": 12, **text}), CLIPTextConfig(**{**TEXT_2, **text_2})]
+    parts = dict(transformer=randomise(SD3Transformer2DModel(**{**MMDIT, **transformer}), seed + 1),
+                 vae=randomise(AutoencoderKL(**{**VAE_16, **vae}), seed + 2),
+                 text_encoder=randomise(CLIPTextModelWithProjection(texts[0]), seed + 3),
+                 text_encoder_2=randomise(CLIPTextModelWithProjection(texts[1]), seed + 4), text_encoder_3=None,
+                 tokenizer=toks[0], tokenizer_2=toks[1], tokenizer_3=None,
+                 scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler}))
+    pipeline = StableDiffusion3Pipeline(**parts)
     shutil.rmtree(folder)
     pipeline.save_pretrained(folder)
     return pipeline

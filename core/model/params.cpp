@@ -26,7 +26,7 @@ void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::fu
   constexpr int64_t alignment = 16;  // elements: every view starts on its own 64-byte line in float32
   int64_t totals[2] = {0, 0};
   for (Parameter& p : parameters) {
-    p.trainable = is_trained(p.name);
+    p.trainable = p.init != "buffer" && is_trained(p.name);
     int64_t& total = totals[p.trainable];
     p.offset = total;
     total += (elements(p.shape) + alignment - 1) / alignment * alignment;
@@ -49,7 +49,7 @@ void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::fu
 void ParamStore::initialize(uint64_t seed) {
   at::NoGradGuard no_grad;
   for (Parameter& p : parameters) {
-    if (p.init == "zeros") {
+    if (p.init == "zeros" || p.init == "buffer") {
       p.value.zero_();
       continue;
     }

@@ -104,7 +104,8 @@ typedef struct t2i_autograd_api { /* "t2i.autograd/1" [step]: a C callback as a 
 /* "t2i.param/1": the core owns weights, their dtype, device, shards, EMA and adapters. A scope is one part's state dict. */
 typedef struct t2i_param_api {
   size_t size;
-  /* [build] name as in the diffusers state dict; init: "zeros" "ones" "normal:0.02" "default" (fan-in uniform) */
+  /* [build] name as in the diffusers state dict; init: "zeros" "ones" "normal:0.02" "default" (fan-in uniform), or
+   * "buffer": a constant that is loaded and saved with the weights and never trained */
   int32_t (*declare)(void *scope, const char *name, const int64_t *shape, uint32_t ndim, const char *init, t2i_param *out);
   int32_t (*get)(void *scope, t2i_param, t2i_tensor *out); /* [step] valid in this step only; retained for the caller */
   int32_t (*linear)(void *scope, t2i_tensor x, t2i_param weight, t2i_param bias_or_none, t2i_tensor *out); /* [step] */

@@ -292,24 +292,33 @@ struct Conv2d {
     return Tensor(o);
   }
 };
-// Runs `body` (a trivially copyable callable: Tensor(std::span<const Tensor>)) as one block under the core's hand: it may
-// be timed, recomputed in backward, offloaded or captured. What it captures must outlive the step (capture `this`).
-template <class F>
-Tensor run_block(const Scope& scope, const char* name, std::initializer_list<Tensor> inputs, F body) {
+// Runs `body` (a trivially copyable callable: std::array<Tensor, outputs>(std::span<const Tensor>)) as one block under
+// the core's hand: it may be timed, recomputed in backward, offloaded or captured. What it captures must outlive the step
+// (capture `this`).
+template <uint32_t outputs, class F>
+std::array<Tensor, outputs> run_block_many(const Scope& scope, const char* name, std::initializer_list<Tensor> inputs, F body) {
   static_assert(std::is_trivially_copyable_v<F>, "a block's body is copied byte for byte: capture pointers and numbers only");
   std::array<t2i_tensor, 16> in{};
   uint32_t n = 0;
   for (const Tensor& t : inputs) in.at(n++) = t.get();
-  t2i_tensor out = nullptr;
+  t2i_tensor out[outputs] = {};
   auto trampoline = [](void* ctx, const t2i_tensor* args, uint32_t count, t2i_tensor* result, uint32_t) -> int32_t {
     return guard([&] {
       std::vector<Tensor> list;
       for (uint32_t i = 0; i < count; ++i) list.push_back(Tensor::borrow(args[i]));
-      *result = (*static_cast<const F*>(ctx))(std::span<const Tensor>(list)).give();
+      std::array<Tensor, outputs> made = (*static_cast<const F*>(ctx))(std::span<const Tensor>(list));
+      for (uint32_t i = 0; i < outputs; ++i) result[i] = made[i].give();
     });
   };
-  check(blocks->run(scope.core, name, trampoline, &body, sizeof body, in.data(), n, &out, 1));
-  return Tensor(out);
+  check(blocks->run(scope.core, name, trampoline, &body, sizeof body, in.data(), n, out, outputs));
+  std::array<Tensor, outputs> made;
+  for (uint32_t i = 0; i < outputs; ++i) made[i] = Tensor(out[i]);
+  return made;
+}
+// The same with one output: Tensor(std::span<const Tensor>).
+template <class F>
+Tensor run_block(const Scope& scope, const char* name, std::initializer_list<Tensor> inputs, F body) {
+  return run_block_many<1>(scope, name, inputs, [body](std::span<const Tensor> in) { return std::array<Tensor, 1>{body(in)}; })[0];
 }
 
 // ---- vtables from plain classes: a member that is not there becomes NULL ----
