@@ -82,7 +82,8 @@ Tensors step(Probe& p) {
   if (p.options.grads) {
     denoiser.trained_grad.zero_();
     torch::autograd::backward({out.at("loss")}, {});
-    for (const Parameter& parameter : denoiser.parameters) out["grad." + parameter.name] = parameter.value.grad();
+    for (const Parameter& parameter : denoiser.parameters)
+      if (parameter.trainable) out["grad." + parameter.name] = parameter.value.grad();
   }
   return out;
 }

@@ -139,6 +139,9 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
             "does not tell what the model predicts: prediction_type is " +
                 schedule.value("prediction_type", Json()).dump(),
             "The loss to go on with follows from that", "name one with --loss", "E2112", Exit::config});
+    if (loss.name == s->model->about().value("default_loss", ""))  // as the family is trained, where nothing else was said
+      for (const Json own = s->model->about().value("default_loss_options", Json::object()); const auto& [key, value] : own.items())
+        if (!loss.options.contains(key)) loss.options[key] = value;
     const Component& loss_component = component_named(*s, "loss", loss.name, "loss", config);
     Json loss_options = checked_options(loss_component, loss.options, "loss", config);
     s->loss = std::make_unique<Loss>(loss_component, loss_options, schedule);

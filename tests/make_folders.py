@@ -14,7 +14,7 @@ import shutil
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 from diffusers import (AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler,
                        SD3Transformer2DModel, StableDiffusion3Pipeline, StableDiffusionInstructPix2PixPipeline,
                        StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
@@ -183,8 +183,20 @@ VAE_16 = {**VAE, "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor"
           "use_post_quant_conv": False}
 
 
-def make_sd3(folder, seed=0, transformer={}, vae={}, text={}, text_2={}, scheduler={}):
-    """Without T5, as the pipeline allows."""
+# As version 1.1: gated, gelu. joint_attention_dim is its width.
+T5 = dict(d_model=64, d_kv=8, d_ff=48, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu", dense_act_fn="gelu_new",
+          relative_attention_num_buckets=8, relative_attention_max_distance=20, vocab_size=160)
+
+
+def t5_tokenizer(length=256):
+    """Of single letters, which are enough to tell texts apart; tests/test_tokens_equal_t5.py has the real kind."""
+    letters = [(x, -4.0 - i / 100) for i, x in enumerate("etaoinshrdlucmfywgpbvkxqjzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?'-üößä")]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *letters, ("re", -3.0), ("▁a", -3.0)]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=length)
+
+
+def make_sd3(folder, seed=0, transformer={}, vae={}, text={}, text_2={}, scheduler={}, t5=None):
+    """t5=None: without it, as the pipeline allows."""
     torch.manual_seed(seed)
     shutil.rmtree(folder, ignore_errors=True)
     toks = [write_tokenizer(os.path.join(folder, "tokenizer")),
@@ -193,8 +205,9 @@ def make_sd3(folder, seed=0, transformer={}, vae={}, text={}, text_2={}, schedul
     parts = dict(transformer=randomise(SD3Transformer2DModel(**{**MMDIT, **transformer}), seed + 1),
                  vae=randomise(AutoencoderKL(**{**VAE_16, **vae}), seed + 2),
                  text_encoder=randomise(CLIPTextModelWithProjection(texts[0]), seed + 3),
-                 text_encoder_2=randomise(CLIPTextModelWithProjection(texts[1]), seed + 4), text_encoder_3=None,
-                 tokenizer=toks[0], tokenizer_2=toks[1], tokenizer_3=None,
+                 text_encoder_2=randomise(CLIPTextModelWithProjection(texts[1]), seed + 4),
+                 text_encoder_3=None if t5 is None else randomise(T5EncoderModel(T5Config(**{**T5, **t5})), seed + 5),
+                 tokenizer=toks[0], tokenizer_2=toks[1], tokenizer_3=None if t5 is None else t5_tokenizer(),
                  scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler}))
     pipeline = StableDiffusion3Pipeline(**parts)
     shutil.rmtree(folder)

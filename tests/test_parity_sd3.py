@@ -1,5 +1,5 @@
 """Stable Diffusion 3 and 3.5 against diffusers and transformers, part by part through `t2i probe` and a picture through `t2i
-generate`, on random folders that those libraries wrote, without T5.
+generate`, on random folders that those libraries wrote, with T5 and without.
 
 Tolerances as in test_parity_sd15.py: relative to the largest value of the reference, both sides in float32 with the same
 kernels but for the order of sums.
@@ -19,12 +19,12 @@ from tiny import t2i
 from make_folders import make_sd3
 
 CASES = {
-    "medium": dict(),
+    "medium": dict(t5={}),
     # As the first release: no norms, no second attention; other widths, patches of one, more places than the picture has.
     "first": dict(transformer=dict(dual_attention_layers=(), qk_norm=None, patch_size=1, num_layers=2, num_attention_heads=2,
                                    caption_projection_dim=16, pos_embed_max_size=20, joint_attention_dim=60),
                   text_2=dict(hidden_act="quick_gelu", eos_token_id=699)),
-    "large": dict(transformer=dict(dual_attention_layers=(0, 2), qk_norm="rms_norm", num_layers=4)),
+    "large": dict(t5=dict(feed_forward_proj="relu", num_layers=1, num_heads=3, relative_attention_num_buckets=32), transformer=dict(dual_attention_layers=(0, 2), qk_norm="rms_norm", num_layers=4)),
 }
 
 

@@ -1,13 +1,12 @@
 #include "sd3.hpp"
 
-#include "nn/latent_family.hpp"
-
 namespace sd3 {
 
 using t2i::Json;
 using t2i::Tensor;
 
 constexpr int64_t always_skipped = 1;  // of each CLIP model's layers
+constexpr int64_t clip_length = 77;    // of a text, where no CLIP model says it
 
 Sd3::Sd3(const Json& config, t2i::Assets assets) : assets_(assets) {
   t2i::PartConfigs parts(config);
@@ -17,20 +16,14 @@ Sd3::Sd3(const Json& config, t2i::Assets assets) : assets_(assets) {
   parts.read("vae", "AutoencoderKL", [&](const Json& c, const std::string& file) {
     vae_config_ = t2i::read_autoencoder_config(c, file);
   });
-  for (Text* text : {&text_1_, &text_2_})
-    parts.read(text->part, "CLIPTextModelWithProjection", [&](const Json& c, const std::string& file) {
-      text->config = t2i::read_clip_text_config(c, file);
-    });
-  parts.read("text_encoder_3", "T5EncoderModel", [&](const Json&, const std::string& file) {
-    t2i::fail(file + ": the T5 text encoder is not supported yet. → Leave it out: give a copy of the folder without "
-                     "text_encoder_3 and tokenizer_3, and null for both in model_index.json.");
-  });
+  for (t2i::ClipPart* text : {&text_1_, &text_2_}) text->read(parts, "CLIPTextModelWithProjection");
+  text_3_.read(parts);
   parts.done();
   if (!has_transformer)
     t2i::fail("model_index.json: the model has no 'transformer'. → Give a folder of Stable Diffusion 3's form.", T2I_E_MISSING);
   const Json& options = config.at("options");
   if (options.contains("clip_skip") && !options["clip_skip"].is_null()) clip_skip_ = options["clip_skip"];
-  t5_length_ = options.value("t5_length", int64_t{256});
+  text_3_.set_length(options.value("t5_length", int64_t{256}));
   check_fit();
   description_ = description(config);
 }
@@ -40,17 +33,23 @@ void Sd3::check_fit() const {
   if (vae_config_)
     t2i::must_fit(vae_config_->latent_channels, "vae/config.json: 'latent_channels'", c.out_channels,
                   "transformer/config.json: 'out_channels'");
-  for (const Text* text : {&text_1_, &text_2_})
-    if (text->config && always_skipped + clip_skip_ > text->config->layers)
-      t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->part + " has " +
-                std::to_string(text->config->layers) + " layers, of which the last is always left out");
-  if (!text_1_.config || !text_2_.config) return;
-  t2i::must_fit(text_1_.config->projection_width + text_2_.config->projection_width,
-                "'projection_dim' of text_encoder/config.json and text_encoder_2/config.json together", c.pooled_width,
-                "transformer/config.json: 'pooled_projection_dim'");
-  if (int64_t both = text_1_.config->width + text_2_.config->width; both > c.context_width)
-    t2i::fail("'hidden_size' of text_encoder/config.json and text_encoder_2/config.json together is " + std::to_string(both) +
-              ", but transformer/config.json: 'joint_attention_dim' is " + std::to_string(c.context_width) +
+  for (const t2i::ClipPart* text : {&text_1_, &text_2_})
+    if (text->there() && always_skipped + clip_skip_ > text->config().layers)
+      t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->name() + " has " +
+                std::to_string(text->config().layers) + " layers, of which the last is always left out");
+  if (text_3_.there())
+    t2i::must_fit(text_3_.config().width, "text_encoder_3/config.json: 'd_model'", c.context_width,
+                  "transformer/config.json: 'joint_attention_dim'");
+  int64_t pooled = 0, width = 0, there = 0;
+  for (const t2i::ClipPart* text : {&text_1_, &text_2_})
+    if (text->there()) pooled += text->config().projection_width, width += text->config().width, ++there;
+  if (there == 2)
+    t2i::must_fit(pooled, "'projection_dim' of text_encoder/config.json and text_encoder_2/config.json together",
+                  c.pooled_width, "transformer/config.json: 'pooled_projection_dim'");
+  if (pooled > c.pooled_width || width > c.context_width)
+    t2i::fail("'hidden_size' of the CLIP text encoders is " + std::to_string(width) + " together and 'projection_dim' " +
+              std::to_string(pooled) + ", but transformer/config.json: 'joint_attention_dim' is " +
+              std::to_string(c.context_width) + " and 'pooled_projection_dim' " + std::to_string(c.pooled_width) +
               ". → Take all three from the same model, or from models that fit.");
 }
 
@@ -58,8 +57,11 @@ std::string Sd3::description(const Json& config) const {
   Json about;
   about["parts"]["transformer"] = {{"role", "denoiser"}};
   about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
-  about["parts"][text_1_.part] = t2i::clip_text_part();
-  about["parts"][text_2_.part] = t2i::clip_text_part();
+  // A text encoder that the folder leaves out is not missed, but where it has none, all are.
+  const bool none = !text_1_.there() && !text_2_.there() && !text_3_.there();
+  for (const t2i::ClipPart* text : {&text_1_, &text_2_})
+    if (text->there() || none) about["parts"][text->name()] = t2i::clip_text_part();
+  if (text_3_.there() || none) about["parts"][text_3_.name()] = t2i::t5_text_part();
   const int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
   about["latent"] = {{"channels", transformer_config_.out_channels}, {"downscale", downscale}, {"patch", transformer_config_.patch}};
   about["resolution"] = transformer_config_.sample_size * downscale;
@@ -67,10 +69,13 @@ std::string Sd3::description(const Json& config) const {
                           {"channels", transformer_config_.in_channels}};
   about["source_latents"] = "scaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
-  if (text_1_.config) about["token_limit"] = text_1_.config->positions;
+  if (text_1_.there()) about["token_limit"] = text_1_.config().positions;
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));
+  about["default_loss_options"] = {{"weighting", "logit_normal"}};  // Esser et al. 2024, §3.1: rf/lognorm(0.00, 1.00)
   about["default_sampler"] = "flow_euler";
-  about["pipelines"] = {{"text", "StableDiffusion3Pipeline"}};
+  // diffusers has no pipeline for editing: what the transformer takes in tells.
+  const bool edits = transformer_config_.in_channels != transformer_config_.out_channels;
+  about["pipelines"] = {{edits ? "ip2p" : "text", "StableDiffusion3Pipeline"}};
   return about.dump();
 }
 
@@ -79,10 +84,12 @@ void Sd3::build(std::string_view part, t2i::Scope scope) {
     transformer_ = std::make_unique<Mmdit>(scope, transformer_config_);
   else if (part == "vae" && vae_config_)
     vae_ = std::make_unique<t2i::AutoencoderKL>(scope, *vae_config_);
-  else if (part == text_1_.part && text_1_.config)
-    text_1_.model = std::make_unique<t2i::ClipText>(scope, *text_1_.config, /*with_projection=*/true);
-  else if (part == text_2_.part && text_2_.config)
-    text_2_.model = std::make_unique<t2i::ClipText>(scope, *text_2_.config, /*with_projection=*/true);
+  else if (part == text_1_.name() && text_1_.there())
+    text_1_.build(scope, /*with_projection=*/true);
+  else if (part == text_2_.name() && text_2_.there())
+    text_2_.build(scope, /*with_projection=*/true);
+  else if (part == text_3_.name() && text_3_.there())
+    text_3_.build(scope);
   else
     t2i::fail("there is no part '" + std::string(part) + "' in this model", T2I_E_MISSING);
 }
@@ -94,49 +101,42 @@ void Sd3::forward(t2i::Named in, t2i::Sink out) {
 }
 
 void Sd3::tokenize(std::span<const char* const> texts, t2i::Sink out) {
-  for (Text* text : {&text_1_, &text_2_}) {
-    if (!text->config) t2i::fail(std::string("the model has no ") + text->part + ", so texts cannot be encoded", T2I_E_MISSING);
-    std::call_once(text->tokenizer_read, [&] {
-      auto read = [this](const std::string& path) { return assets_.read(path); };
-      text->tokenizer = std::make_unique<t2i::ClipTokenizer>(read, text->tokenizer_folder, text->config->positions, text->config->vocabulary);
-    });
-    std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), text->tokenizer->length()};
-    for (const char* one : texts) {
-      std::vector<int64_t> row = text->tokenizer->encode(one);
-      tokens.insert(tokens.end(), row.begin(), row.end());
-    }
-    out.put(text->tokens, t2i::tensor(std::span<const int64_t>(tokens), shape));
-  }
+  if (!text_1_.there() && !text_2_.there() && !text_3_.there())
+    t2i::fail("the model has no text encoder, so texts cannot be encoded", T2I_E_MISSING);
+  for (t2i::ClipPart* text : {&text_1_, &text_2_})
+    if (text->there()) text->tokenize(assets_, texts, out);
+  if (text_3_.there()) text_3_.tokenize(assets_, texts, out);
 }
 
-t2i::ClipText::Output Sd3::encoded(const Text& text, t2i::Named in) const {
-  return t2i::built(text.model, text.part)(in[text.tokens], {.skip = always_skipped + clip_skip_, .final_norm = false, .pooled = true});
-}
-
-// The CLIP models side by side, with zeros up to the width that the transformer wants, and T5's places behind them.
+// The CLIP models side by side, with zeros up to the width that the transformer wants, and T5's places behind them. What a
+// folder leaves out is zeros, as the pipeline has it for T5; of a CLIP model that is not there the width is what the other
+// one leaves of the pooled text (in published models both widths of a CLIP model are the same).
 void Sd3::encode_text(t2i::Named in, t2i::Sink out) {
-  auto first = encoded(text_1_, in), second = encoded(text_2_, in);
+  const MmditConfig& c = transformer_config_;
+  const t2i::ClipText::Wanted wanted{.skip = always_skipped + clip_skip_, .final_norm = false, .pooled = true};
+  t2i::ClipText::Output first, second;
+  Tensor t5;
+  if (text_1_.there()) first = text_1_.encode(in, wanted);
+  if (text_2_.there()) second = text_2_.encode(in, wanted);
+  if (text_3_.there()) t5 = text_3_.encode(in);
+
+  const Tensor like = first.hidden ? first.hidden : second.hidden ? second.hidden : t5;
+  auto zeros = [&](std::initializer_list<int64_t> rest) {
+    std::vector<int64_t> shape{like.size(0)};
+    shape.insert(shape.end(), rest);
+    return t2i::op<"new_zeros">({like, std::span<const int64_t>(shape)});
+  };
+  if (!first.hidden && !second.hidden) second = {zeros({clip_length, c.context_width}), zeros({c.pooled_width})};
+  if (!first.hidden) {
+    const int64_t width = c.pooled_width - second.pooled.size(-1);
+    first = {zeros({second.hidden.size(1), width}), zeros({width})};
+  }
+  if (!second.hidden) second = {zeros({first.hidden.size(1), 0}), zeros({c.pooled_width - first.pooled.size(-1)})};
   Tensor clip = t2i::cat({first.hidden, second.hidden}, -1);
-  clip = t2i::op<"constant_pad_nd">({clip, {0, transformer_config_.context_width - clip.size(-1)}});
-  Tensor t5 = t2i::op<"new_zeros">({clip, {clip.size(0), t5_length_, clip.size(-1)}});
+  clip = t2i::op<"constant_pad_nd">({clip, {0, c.context_width - clip.size(-1)}});
+  if (!t5) t5 = zeros({text_3_.length(), c.context_width});
   out.put("prompt_embeds", t2i::cat({clip, t5}, 1));
   out.put("pooled", t2i::cat({first.pooled, second.pooled}, -1));
-}
-
-void Sd3::encode_image(t2i::Named in, t2i::Sink out) {
-  auto [mean, logvar] = t2i::built(vae_, "vae").encode(in["pixels"]);
-  out.put("mean", mean);
-  out.put("logvar", logvar);
-}
-
-void Sd3::decode_image(t2i::Named in, t2i::Sink out) {
-  const t2i::AutoencoderKL& vae = t2i::built(vae_, "vae");
-  out.put("pixels", vae.decode(t2i::unscale_latents(in["latents"], *vae_config_)));
-}
-
-Tensor Sd3::scale_latents(Tensor sample) const {
-  if (!vae_config_) t2i::fail("the model has no vae", T2I_E_MISSING);
-  return t2i::scale_latents(sample, *vae_config_);
 }
 
 }  // namespace sd3

@@ -113,7 +113,7 @@ std::vector<int64_t> ConfigReader::integers(const char* key, const Json& fallbac
       out.assign(count, as_integer(v));
       return true;
     }
-    if (!v.is_array() || v.empty() || (count && v.size() != count)) return false;
+    if (!v.is_array() || (v.empty() && minimum > 0) || (count && v.size() != count)) return false;
     if (!std::all_of(v.begin(), v.end(), good)) return false;
     for (const Json& i : v) out.push_back(as_integer(i));
     return true;

@@ -1,0 +1,29 @@
+#include "t5_part.hpp"
+
+namespace t2i {
+
+Json t5_text_part() {
+  return {{"role", "text_encoder"},
+          {"aliases", {{"shared.weight", "encoder.embed_tokens.weight"}}},
+          {"ignored", Json::array({"encoder.embed_tokens.weight"})}};
+}
+
+void T5Part::read(PartConfigs& parts) {
+  parts.read(part_, "T5EncoderModel",
+             [this](const Json& json, const std::string& file) { config_ = read_t5_config(json, file); });
+}
+
+void T5Part::tokenize(const Assets& assets, std::span<const char* const> texts, Sink out) {
+  std::call_once(tokenizer_read_, [&] {
+    auto read = [&](const std::string& path) { return assets.read(path); };
+    tokenizer_ = std::make_unique<T5Tokenizer>(read, tokenizer_folder_, config().vocabulary);
+  });
+  std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), length_};
+  for (const char* one : texts) {
+    std::vector<int64_t> row = tokenizer_->encode(one, length_);
+    tokens.insert(tokens.end(), row.begin(), row.end());
+  }
+  out.put(tokens_, tensor(std::span<const int64_t>(tokens), shape));
+}
+
+}  // namespace t2i
