@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/plug/host.h"
 
 namespace t2i {
 namespace {
@@ -25,7 +26,7 @@ Outcome guarded(const std::function<Outcome()>& body) {
   } catch (const Failure& f) {
     return {Outcome::fail, f.what()};
   } catch (const std::exception& e) {
-    return {Outcome::fail, std::string("an exception came out of it: ") + e.what()};
+    return {Outcome::fail, "an exception came out of it: " + text_of(e)};
   } catch (...) {
     return {Outcome::fail, "an exception came out of it that is not a std::exception"};
   }

@@ -119,9 +119,10 @@ at::Tensor weighted_output(const Subject& s) {
   at::Tensor out = a.out.at("prediction");
   return (out * at::arange(out.numel(), at::kDouble).sin().view(out.sizes())).sum();
 }
-std::vector<at::Tensor> leaves(const Subject& s) {
-  std::vector<at::Tensor> all;
-  for (const Parameter& p : s.model->store(s.model->denoiser()).parameters) all.push_back(p.value);
+std::vector<const Parameter*> trained(const ParamStore& store) {  // all but constants
+  std::vector<const Parameter*> all;
+  for (const Parameter& p : store.parameters)
+    if (p.trainable) all.push_back(&p);
   return all;
 }
 
@@ -129,18 +130,19 @@ std::vector<at::Tensor> leaves(const Subject& s) {
 Outcome models(const CheckContext& context) {
   return for_each_model(context, [&](const Subject& s) -> std::string {
     ParamStore& store = s.model->store(s.model->denoiser());
-    auto gradients = torch::autograd::grad({weighted_output(s)}, leaves(s), {}, std::nullopt, false, true);
+    std::vector<const Parameter*> parameters = trained(store);
+    std::vector<at::Tensor> leaves;
+    for (const Parameter* p : parameters) leaves.push_back(p->value);
+    auto gradients = torch::autograd::grad({weighted_output(s)}, leaves, {}, std::nullopt, false, true);
     for (size_t i = 0; i < gradients.size(); ++i)
-      if (!gradients[i].defined()) return "declares '" + store.parameters[i].name + "' but gives it no gradient";
+      if (!gradients[i].defined()) return "declares '" + parameters[i]->name + "' but gives it no gradient";
     at::NoGradGuard no_grad;
     at::Generator generator = at::detail::createCPUGenerator(context.seed);
     at::Tensor kept = store.trained.clone(), direction = at::randn(store.trained.sizes(), generator, at::kDouble);
     direction /= direction.norm();
     double along = 0;
-    for (size_t i = 0; i < gradients.size(); ++i) {
-      const Parameter& p = store.parameters[i];
-      along += (gradients[i].reshape(-1) * direction.narrow(0, p.offset, gradients[i].numel())).sum().item<double>();
-    }
+    for (size_t i = 0; i < gradients.size(); ++i)
+      along += (gradients[i].reshape(-1) * direction.narrow(0, parameters[i]->offset, gradients[i].numel())).sum().item<double>();
     const double e = 1e-5;
     store.trained.copy_(kept + e * direction);
     double up = weighted_output(s).item<double>();
