@@ -16,13 +16,18 @@ T5Config read_t5_config(const Json& json, const std::string& file) {
   c.buckets = r.integer("relative_attention_num_buckets", 32, 4);
   c.max_distance = r.integer("relative_attention_max_distance", 128, 2);
   c.eps = r.number("layer_norm_epsilon", 1e-6);
-  const std::string feed = r.choice("feed_forward_proj", "relu", {"relu", "gated-gelu", "gated-relu", "gated-silu"});
-  c.gated = feed.starts_with("gated-");
-  const std::string act = c.gated ? feed.substr(6) : feed;
-  c.activation = act == "gelu" ? Activation::gelu_tanh : act == "silu" ? Activation::silu : Activation::relu;  // "gelu_new"
+  const std::string feed = r.choice("feed_forward_proj", "relu", {"relu", "gelu", "silu", "gated-gelu", "gated-relu", "gated-silu"});
+  c.gated = r.flag("is_gated_act", feed.starts_with("gated-"));
+  // What is said apart counts; without it, a gate of "gelu" means its approximation by tanh.
+  const std::string named = feed == "gated-gelu" ? "gelu_new" : feed.substr(feed.starts_with("gated-") ? 6 : 0);
+  const std::string act = r.choice("dense_act_fn", named, {"relu", "gelu", "gelu_new", "silu"});
+  c.activation = act == "gelu_new" ? Activation::gelu_tanh
+                 : act == "gelu"   ? Activation::gelu
+                 : act == "silu"   ? Activation::silu
+                                   : Activation::relu;
   r.only("model_type", "t5", {"t5"});
-  r.harmless({"architectures", "classifier_dropout", "decoder_start_token_id", "dense_act_fn", "dropout_rate", "eos_token_id",
-              "initializer_factor", "is_encoder_decoder", "is_gated_act", "num_decoder_layers", "output_past", "pad_token_id",
+  r.harmless({"architectures", "classifier_dropout", "decoder_start_token_id", "dropout_rate", "eos_token_id",
+              "initializer_factor", "is_encoder_decoder", "num_decoder_layers", "output_past", "pad_token_id",
               "tie_word_embeddings", "torch_dtype", "dtype", "transformers_version", "use_cache", "n_positions", "task_specific_params",
               "is_decoder", "return_dict", "output_hidden_states", "output_attentions", "chunk_size_feed_forward", "id2label",
               "label2id", "bos_token_id", "problem_type", "scale_decoder_outputs", "add_cross_attention"});
