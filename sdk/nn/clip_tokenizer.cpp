@@ -67,8 +67,8 @@ void each_word(std::string_view text, F&& found) {
 ClipTokenizer::ClipTokenizer(const ReadFile& read, const std::string& folder, int64_t positions, int64_t vocabulary) {
   TokenizerFiles files = read_tokenizer_files(read, folder);
   start_ = files.start, end_ = files.end, padding_ = files.padding;
-  pad_left_ = files.pad_left, cut_left_ = files.cut_left;
-  length_ = files.length ? files.length : positions;
+  pad_left_ = files.sides.pad_left, cut_left_ = files.sides.cut_left;
+  length_ = files.sides.length ? files.sides.length : positions;
   if (length_ > positions)
     fail(folder + "/tokenizer_config.json: model_max_length is " + std::to_string(length_) +
          ", but the text encoder has " + std::to_string(positions) +
@@ -76,18 +76,9 @@ ClipTokenizer::ClipTokenizer(const ReadFile& read, const std::string& folder, in
   int64_t highest = 0;
   for (const auto& [token, id] : files.bpe.vocabulary()) highest = std::max(highest, id);
   for (const AddedToken& t : files.added) highest = std::max(highest, t.id);
-  if (highest >= vocabulary)
-    fail(folder + ": the tokenizer has a token numbered " + std::to_string(highest) + ", but the text encoder has " +
-         std::to_string(vocabulary) +
-         " embeddings (vocab_size). → Take tokenizer and text encoder from the same model.");
+  check_vocabulary(folder, highest, vocabulary);
   bpe_ = std::move(files.bpe);
-  // Of equal tokens the last one written counts.
-  std::vector<AddedToken> added;
-  for (AddedToken& t : files.added) {
-    std::erase_if(added, [&](const AddedToken& o) { return o.id == t.id; });
-    added.push_back(std::move(t));
-  }
-  added_ = AddedTokens(std::move(added), normalise);
+  added_ = AddedTokens(std::move(files.added), normalise);
 }
 
 std::vector<int64_t> ClipTokenizer::tokens(std::string_view text) const {

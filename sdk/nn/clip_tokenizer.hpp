@@ -6,18 +6,15 @@
 // t2i::Error and name file and key. A tokenizer that was built is constant: any number of threads may use it.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "added_tokens.hpp"
 #include "bpe.hpp"
+#include "tokenizer_folder.hpp"
 
 namespace t2i {
-
-// The bytes of a file of the model folder, by its path there; data() == nullptr when it is not there.
-using ReadFile = std::function<std::string_view(const std::string& path)>;
 
 class ClipTokenizer {
  public:

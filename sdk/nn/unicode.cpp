@@ -101,6 +101,18 @@ void append_code_point(std::string& text, char32_t c) {
   text.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(n));
 }
 
+size_t grapheme_end(std::string_view text, size_t at) {
+  utf8proc_int32_t state = 0;
+  auto before = static_cast<utf8proc_int32_t>(next_code_point(text, at));
+  while (at < text.size()) {
+    size_t next = at;
+    auto c = static_cast<utf8proc_int32_t>(next_code_point(text, next));
+    if (utf8proc_grapheme_break_stateful(before, c, &state)) break;
+    before = c, at = next;
+  }
+  return at;
+}
+
 size_t find_invalid_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     utf8proc_int32_t c = 0;

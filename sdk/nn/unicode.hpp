@@ -14,6 +14,9 @@ bool is_space(char32_t c);   // White_Space, what \s means in the regular expres
 char32_t next_code_point(std::string_view text, size_t& at);
 void append_code_point(std::string& text, char32_t c);
 
+// Where the extended grapheme cluster that begins at text[at] ends (UAX 29): a letter with its marks, for example.
+size_t grapheme_end(std::string_view text, size_t at);
+
 // Where the first byte lies that is not valid UTF-8, npos when all is.
 size_t find_invalid_utf8(std::string_view text);
 // Canonical composition, of what Unicode 9 knew. `text` must be valid UTF-8.
