@@ -34,11 +34,6 @@ Config session_config(const GenerateOptions& options) {
   return config;
 }
 
-SamplerOptions sampler_options(const Session& session, int64_t steps, PictureSize size) {
-  int64_t side = session.model->downscale() * session.model->about().at("latent").value("patch", int64_t{1});
-  return {steps, (size.height / side) * (size.width / side)};
-}
-
 PictureSize wanted_size(const GenerateOptions& options, const Session& session, const LatentsFile& latents) {
   int64_t downscale = session.model->downscale();
   PictureSize size{options.width, options.height};
@@ -49,9 +44,10 @@ PictureSize wanted_size(const GenerateOptions& options, const Session& session, 
             fmt::format("use --size {}x{}", fits.width, fits.height), "E6008", Exit::usage});
     return fits;
   }
-  if (size.width % downscale || size.height % downscale)
-    fail({"--size", fmt::format("{}x{} is not a multiple of {}", size.width, size.height, downscale), "A latent stands for so many pixels a side",
-          fmt::format("use --size {}x{}", std::max<int64_t>(1, size.width / downscale) * downscale, std::max<int64_t>(1, size.height / downscale) * downscale),
+  int64_t place = session.model->place_px();
+  if (size.width % place || size.height % place)
+    fail({"--size", fmt::format("{}x{} is not a multiple of {}", size.width, size.height, place), "The model sees so many pixels a side as one place",
+          fmt::format("use --size {}x{}", std::max<int64_t>(1, size.width / place) * place, std::max<int64_t>(1, size.height / place) * place),
           "E6013", Exit::usage});
   return size;
 }
@@ -110,7 +106,7 @@ int generate_command(const GenerateOptions& options) {
   SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule->config, schedule->config_path.string());
   int64_t steps = options.steps.value_or(50);
   make_sampler(options.sampler, scheduler,
-               sampler_options(*session, steps, size));  // its problems before weights are read
+               sampler_options_for(model, steps, size.width, size.height));  // its problems before weights are read
 
   load_role(*session, config, "text_encoder", dtype);
   load_role(*session, config, "vae", at::kFloat);  // half precision shows in the picture, and float16 overflows in some
@@ -127,7 +123,7 @@ int generate_command(const GenerateOptions& options) {
   about.model = std::filesystem::path(options.model).lexically_normal().filename().string();
 
   // Draw, `batch` at a time; a batch ends early where the next picture has another size.
-  SourceImages sources(size, model.downscale(), session->device);
+  SourceImages sources(size, model.place_px(), session->device);
   std::vector<Json> described(pictures.size());
   auto batch = static_cast<size_t>(options.batch);
   for (size_t i = 0; i < pictures.size();) {
@@ -150,7 +146,7 @@ int generate_command(const GenerateOptions& options) {
       jobs.push_back(std::move(job));
     }
     latents.require(now, model.downscale());
-    auto sampler = make_sampler(options.sampler, scheduler, sampler_options(*session, steps, now));
+    auto sampler = make_sampler(options.sampler, scheduler, sampler_options_for(model, steps, now.width, now.height));
     Painted painted = painter.paint(jobs, now.width, now.height, *sampler,
                                     [&](size_t step, size_t of) { show_progress(first + 1, pictures.size(), step, of); });
     at::Tensor rgb = to_rgb8(painted.pixels);

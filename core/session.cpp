@@ -123,6 +123,10 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
 
   ComponentConfig task = config.task;
   if (task.name.empty()) task.name = default_task(*s);
+  // As the family is used, where nothing else was said.
+  const Json usual = s->model->about().value("default_task_options", Json::object()).value(task.name, Json::object());
+  for (const auto& [key, value] : usual.items())
+    if (!task.options.contains(key)) task.options[key] = value;
   const Component& task_component = component_named(*s, "task", task.name, "task", config);
   Json task_options = checked_options(task_component, task.options, "task", config);
   s->task = std::make_unique<Task>(task_component, task_options);
@@ -144,7 +148,7 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
         if (!loss.options.contains(key)) loss.options[key] = value;
     const Component& loss_component = component_named(*s, "loss", loss.name, "loss", config);
     Json loss_options = checked_options(loss_component, loss.options, "loss", config);
-    s->loss = std::make_unique<Loss>(loss_component, loss_options, schedule);
+    s->loss = std::make_unique<Loss>(loss_component, loss_options, Json{{"scheduler", schedule}, {"latent", s->model->about().value("latent", Json::object())}});
     s->loss_options = loss_options.dump();
   }
   return s;

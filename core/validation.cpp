@@ -31,12 +31,20 @@ class AverageInPlace {
   }
 };
 
-// The run's task with the guidance that validation asks for; options that the task does not have are left out.
-std::unique_ptr<Task> task_for_drawing(Session& session, const ValidationConfig& v) {
+// The run's task with the guidance that validation asks for; options that the task does not have are left out, and what
+// the family has of its own goes before a default.
+std::unique_ptr<Task> task_for_drawing(Session& session, const Config& config) {
+  const ValidationConfig& v = config.validation;
+  const Json all = session.model->about().value("default_task_options", Json::object());
+  const Json own = all.value(session.task->id(), Json::object());
   const Component& component = session.registry.find("task", session.task->id());
   Json options = Json::parse(session.task_options);
-  if (component.schema.contains("guidance_scale")) options["guidance_scale"] = v.guidance_scale;
-  if (component.schema.contains("image_guidance_scale")) options["image_guidance_scale"] = v.image_guidance_scale;
+  auto set = [&](const std::string& key, double value) {
+    const bool asked = config.positions.contains("validation." + key);
+    if (component.schema.contains(key) && (asked || !own.contains(key))) options[key] = value;
+  };
+  set("guidance_scale", v.guidance_scale);
+  set("image_guidance_scale", v.image_guidance_scale);
   return std::make_unique<Task>(component, options);
 }
 
@@ -49,15 +57,19 @@ at::Tensor source_picture(const std::string& path, int side, at::Device device) 
   return pixels_tensor(apply_geometry(image, geometry, transform.filter), device);
 }
 
-std::unique_ptr<Sampler> sampler_for_drawing(Session& session, const ValidationConfig& v) {
+int64_t side_px(const Session& session, const Config& config) {
+  return config.data.resolution.value_or(session.model->about().value("resolution", int64_t{512}));
+}
+
+std::unique_ptr<Sampler> sampler_for_drawing(Session& session, const Config& config) {
+  const ValidationConfig& v = config.validation;
   const ModelPart* scheduler = session.folder.find("scheduler");
   Json schedule = scheduler ? scheduler->config : Json::object();
   schedule.update(session.loss->about().value("scheduler", Json::object()));  // as final/ will say it
-  SamplerOptions options;
-  options.steps = v.steps;
+  const int64_t side = side_px(session, config);
   return make_sampler(v.sampler,
                       scheduler_for(*session.model, session.task->id(), schedule, "scheduler/scheduler_config.json"),
-                      options);
+                      sampler_options_for(*session.model, v.steps, side, side));
 }
 
 struct StopAsked {};
@@ -79,7 +91,7 @@ void check_validation(Session& session, const Config& config) {
       }
   }
   try {
-    sampler_for_drawing(session, v);
+    sampler_for_drawing(session, config);
   } catch (const Failure& f) {
     for (Error e : f.errors) {  // named as `generate` knows them
       if (e.where == "--steps" || e.where == "--sampler") e.where = "validation." + e.where.substr(2);
@@ -93,9 +105,9 @@ static void draw_all(Session& session, const Config& config, TrainState& state, 
   const ValidationConfig& v = config.validation;
   at::NoGradGuard no_grad;
   AverageInPlace average(state);
-  std::unique_ptr<Task> task = task_for_drawing(session, v);
+  std::unique_ptr<Task> task = task_for_drawing(session, config);
   Painter painter(*session.model, *task, session.device, at::kFloat);
-  int64_t side = config.data.resolution.value_or(session.model->about().value("resolution", int64_t{512}));
+  int64_t side = side_px(session, config);
 
   auto stop_when_asked = [](size_t, size_t) {
     if (stop_signal()) throw StopAsked{};
@@ -109,7 +121,7 @@ static void draw_all(Session& session, const Config& config, TrainState& state, 
       if (painter.needs_source()) job.source = source_picture(v.images[std::min(i, v.images.size() - 1)], static_cast<int>(side), session.device);
       jobs.push_back(std::move(job));
     }
-    auto sampler = sampler_for_drawing(session, v);
+    auto sampler = sampler_for_drawing(session, config);
     at::Tensor rgb_NHWC = to_rgb8(painter.paint(jobs, side, side, *sampler, stop_when_asked).pixels).contiguous();
     for (int64_t k = 0; k < v.num_images; ++k) {
       int width = static_cast<int>(rgb_NHWC.size(2)), height = static_cast<int>(rgb_NHWC.size(1));

@@ -213,10 +213,10 @@ class _Component:
 
 
 class Loss(_Component):
-    def __init__(self, library, scheduler, id_=None, **options):
+    def __init__(self, library, scheduler, id_=None, patch=1, **options):
         super().__init__(library, "loss", id_, options)
         self.table = c.cast(self.impl, c.POINTER(LossTable)).contents
-        context = json.dumps({"scheduler": scheduler}).encode()
+        context = json.dumps({"scheduler": scheduler, "latent": {"patch": patch}}).encode()
         check(self.table.create(json.dumps(self.config).encode(), context, c.byref(self.self_)))
 
     def draw(self, **given):

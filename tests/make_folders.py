@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 from diffusers import (AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler,
+                       FluxControlPipeline, FluxPipeline, FluxTransformer2DModel,
                        SD3Transformer2DModel, StableDiffusion3Pipeline, StableDiffusionInstructPix2PixPipeline,
                        StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
                        StableDiffusionXLInstructPix2PixPipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
@@ -210,6 +211,30 @@ def make_sd3(folder, seed=0, transformer={}, vae={}, text={}, text_2={}, schedul
                  tokenizer=toks[0], tokenizer_2=toks[1], tokenizer_3=None if t5 is None else t5_tokenizer(),
                  scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 3.0, **scheduler}))
     pipeline = StableDiffusion3Pipeline(**parts)
+    shutil.rmtree(folder)
+    pipeline.save_pretrained(folder)
+    return pipeline
+
+
+# As FLUX.1 dev. 32 is the width of the CLIP model, 64 of T5.
+FLUX = dict(in_channels=64, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=64,
+            pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 6, 6))
+BY_SIZE = dict(use_dynamic_shifting=True, shift=3.0, base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096)
+
+
+def make_flux(folder, seed=0, transformer={}, vae={}, text={}, t5={}, scheduler=BY_SIZE):
+    """With twice as many channels in as out it is a folder of FluxControlPipeline."""
+    torch.manual_seed(seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    tok = write_tokenizer(os.path.join(folder, "tokenizer"))
+    parts = dict(transformer=randomise(FluxTransformer2DModel(**{**FLUX, **transformer}), seed + 1),
+                 vae=randomise(AutoencoderKL(**{**VAE_16, "scaling_factor": 0.3611, "shift_factor": 0.1159, **vae}), seed + 2),
+                 text_encoder=randomise(CLIPTextModel(CLIPTextConfig(**{**TEXT, **text})), seed + 3), tokenizer=tok,
+                 text_encoder_2=randomise(T5EncoderModel(T5Config(**{**T5, **t5})), seed + 4), tokenizer_2=t5_tokenizer(512),
+                 scheduler=FlowMatchEulerDiscreteScheduler(**scheduler))
+    config = parts["transformer"].config
+    edits = config.in_channels == 2 * (config.out_channels or config.in_channels)
+    pipeline = (FluxControlPipeline if edits else FluxPipeline)(**parts)
     shutil.rmtree(folder)
     pipeline.save_pretrained(folder)
     return pipeline

@@ -7,6 +7,7 @@ import abi
 import pytest
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.training_utils import compute_snr
 
 SD1 = {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
@@ -156,6 +157,23 @@ def test_shift_comes_from_the_folder_unless_set():
     assert torch.equal(abi.Loss("t2i-rectified_flow.so", flow, shift=1.0).draw(rng=key),
                        abi.Loss("t2i-rectified_flow.so", SD1).draw(rng=key))
     assert own.describe()["scheduler"] == {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
+
+
+@pytest.mark.parametrize("kind", ["exponential", "linear"])
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_folder_with_dynamic_shifting_is_shifted_by_the_pictures_size(kind, patch):
+    """The same mu as generating takes (diffusers' calculate_shift), and its scheduler's time_shift."""
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_dynamic_shifting": True, "shift": 3.0, "base_shift": 0.4, "max_shift": 1.2,
+            "base_image_seq_len": 16, "max_image_seq_len": 1024, "time_shift_type": kind}
+    own, key = abi.Loss("t2i-rectified_flow.so", flow, patch=patch), abi.rng(64)
+    uniform = abi.Loss("t2i-rectified_flow.so", SD1).draw(rng=key) / 1000
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(flow)
+    for height, width in [(8, 8), (64, 40)]:
+        mu = calculate_shift((height // patch) * (width // patch), 16, 1024, 0.4, 1.2)
+        drawn = own.draw(rng=key, latents=torch.zeros(64, 4, height, width)) / 1000
+        torch.testing.assert_close(drawn, scheduler.time_shift(mu, 1.0, uniform), rtol=1e-5, atol=1e-6)
+    assert "shift" not in own.describe()["scheduler"]  # pictures are drawn as before
+    assert torch.equal(abi.Loss("t2i-rectified_flow.so", flow, shift=1.0).draw(rng=key) / 1000, uniform)
 
 
 def test_what_flow_training_leaves_behind_runs_in_pipelines_made_for_discrete_schedulers():

@@ -34,8 +34,9 @@ SD15 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linea
 SPACINGS = ["leading", "trailing", "linspace"]
 
 
-def case(cls, steps, config, sampler="", image_tokens=0, loose=None):
-    return {"class": cls, "steps": steps, "config": config, "sampler": sampler, "image_tokens": image_tokens, "loose": loose}
+def case(cls, steps, config, sampler="", image_tokens=0, loose=None, ends_at_step=False):
+    return {"class": cls, "steps": steps, "config": config, "sampler": sampler, "image_tokens": image_tokens, "loose": loose,
+            "ends_at_step": ends_at_step}
 
 
 def make_cases():
@@ -110,6 +111,12 @@ def make_cases():
         add(FlowMatchEulerDiscreteScheduler, steps, {"shift": shift})
     for kind, tokens in itertools.product(["exponential", "linear"], [256, 1024, 4096]):
         add(FlowMatchEulerDiscreteScheduler, 7, {"use_dynamic_shifting": True, "time_shift_type": kind}, image_tokens=tokens)
+    # As FLUX.1's pipelines give the scheduler their own levels: dev's file, schnell's, and other lines.
+    dev = {"use_dynamic_shifting": True, "shift": 3.0, "base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+    for config, tokens, steps in itertools.product([dev, {"shift": 1.0}, {"shift": 3.0}, dev | {"time_shift_type": "linear", "max_shift": 2.0},
+                                                    dev | {"shift_terminal": 0.1}], [256, 4096], [1, 4, 28]):
+        if steps > 1 or "shift_terminal" not in config:  # one level cannot be stretched
+            add(FlowMatchEulerDiscreteScheduler, steps, config, image_tokens=tokens, ends_at_step=True)
     add(FlowMatchEulerDiscreteScheduler, 7, {"shift": 3.0, "shift_terminal": 0.1})
     add(FlowMatchEulerDiscreteScheduler, 7, {"shift": 3.0, "stochastic_sampling": True})
     add(FlowMatchEulerDiscreteScheduler, 7, {"shift": 3.0, "use_karras_sigmas": True})
@@ -173,7 +180,9 @@ class NoiseAt:
 
 def reference(c, inputs, monkeypatch):
     scheduler = scheduler_of(c)
-    if c["config"].get("use_dynamic_shifting") and c["class"] is FlowMatchEulerDiscreteScheduler:
+    if c["ends_at_step"]:
+        scheduler.set_timesteps(c["steps"], sigmas=np.linspace(1.0, 1 / c["steps"], c["steps"]), mu=dynamic_shift(c))
+    elif c["config"].get("use_dynamic_shifting") and c["class"] is FlowMatchEulerDiscreteScheduler:
         scheduler.set_timesteps(c["steps"], mu=dynamic_shift(c))
     else:
         scheduler.set_timesteps(c["steps"])
@@ -209,7 +218,8 @@ def inputs():
 
 def probe(tmp_path, cases, inputs):
     plain = lambda v: str(v).replace("inf", "Infinity") if isinstance(v, float) and math.isinf(v) else v
-    listed = [{"id": c["id"], "sampler": c["sampler"], "steps": c["steps"], "image_tokens": c["image_tokens"], "a": A, "b": B,
+    listed = [{"id": c["id"], "sampler": c["sampler"], "steps": c["steps"], "image_tokens": c["image_tokens"],
+               "ends_at_step": c["ends_at_step"], "a": A, "b": B,
                "config": {"_class_name": c["class"].__name__} | {k: plain(v) for k, v in c["config"].items()}} for c in cases]
     (tmp_path / "cases.json").write_text(json.dumps(listed))
     save_file(inputs, tmp_path / "in.safetensors")

@@ -16,6 +16,11 @@ struct Shift {
   double factor = 1;  // s
 
   double operator()(double sigma) const { return factor * sigma / (1 + (factor - 1) * sigma); }
+  // In float32, by the same operations as the folders' own scheduler.
+  float operator()(float sigma) const {
+    auto s = static_cast<float>(factor);
+    return dynamic ? s / (s + (1 / sigma - 1)) : s * sigma / (1 + static_cast<float>(factor - 1) * sigma);
+  }
 };
 
 Shift read_shift(SchedulerFile& file, int64_t image_tokens) {
@@ -37,6 +42,26 @@ Shift read_shift(SchedulerFile& file, int64_t image_tokens) {
   return shift;
 }
 
+// A fixed shift is applied twice, once to the ends and once to what lies between: so it is in the folders' own scheduler,
+// and a model's published `shift` counts on it.
+std::vector<double> from_one_to_the_least(const Shift& shift, int64_t steps, int64_t train) {
+  auto n = static_cast<double>(train);
+  auto end = [&](float sigma) {
+    if (shift.dynamic) return static_cast<double>(sigma);
+    auto s = static_cast<float>(shift.factor), less = static_cast<float>(shift.factor - 1);
+    return static_cast<double>(s * sigma / (1 + less * sigma));
+  };
+  std::vector<double> levels = linspace(end(1) * n, end(1 / static_cast<float>(n)) * n, steps);
+  for (double& level : levels) level = shift(level / n);
+  return levels;
+}
+
+std::vector<double> from_one_to_a_step(const Shift& shift, int64_t steps) {
+  std::vector<double> levels = linspace(1, 1 / static_cast<double>(steps), steps);
+  for (double& level : levels) level = static_cast<double>(shift(static_cast<float>(level)));
+  return levels;
+}
+
 class FlowEuler final : public Sampler {
  public:
   FlowEuler(SchedulerFile& file, const SamplerOptions& options) {
@@ -53,23 +78,15 @@ class FlowEuler final : public Sampler {
       fail({"--steps", std::to_string(options.steps) + " steps cannot be laid over " + std::to_string(train) + " training timesteps",
             "", "use 1 to " + std::to_string(train), "E6004", Exit::config});
 
-    // A fixed shift is applied twice, once to the ends and once to what lies between: so it is in the folders' own
-    // scheduler, and a model's published `shift` counts on it.
-    auto n = static_cast<double>(train);
-    auto end = [&](float sigma) {
-      if (shift.dynamic) return static_cast<double>(sigma);
-      auto s = static_cast<float>(shift.factor), less = static_cast<float>(shift.factor - 1);
-      return static_cast<double>(s * sigma / (1 + less * sigma));
-    };
-    std::vector<double> levels = linspace(end(1) * n, end(1 / static_cast<float>(n)) * n, options.steps);
-    for (double& level : levels) level = shift(level / n);
+    std::vector<double> levels = options.flow_ends_at_step ? from_one_to_a_step(shift, options.steps)
+                                                           : from_one_to_the_least(shift, options.steps, train);
     if (terminal > 0) {
       double stretch = (1 - levels.back()) / (1 - terminal);
       for (double& level : levels) level = 1 - (1 - level) / stretch;
     }
     if (spread.kind != SigmaSpread::none) levels = spread_sigmas(spread, levels.front(), levels.back(), options.steps);
     sigmas_.assign(levels.begin(), levels.end());
-    for (float sigma : sigmas_) timesteps_.push_back(sigma * static_cast<float>(n));
+    for (float sigma : sigmas_) timesteps_.push_back(sigma * static_cast<float>(train));
     sigmas_.push_back(0);
   }
 

@@ -43,6 +43,8 @@ Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs, int64_t width, 
     at::Tensor sizes = at::tensor({h, w, 0.f, 0.f, h, w}).expand({static_cast<int64_t>(jobs.size()), 6});
     conditioning["time_ids"] = sizes.to(device_);
   }
+  if (at::Tensor told = model_.guidance(static_cast<int64_t>(jobs.size()), "generating"); told.defined())
+    conditioning["guidance"] = told.to(device_);
 
   Guidance guidance;
   for (uint32_t i = 0; i < branches; ++i) guidance.branches.push_back(task_.branch(i, conditioning));
@@ -80,6 +82,11 @@ SchedulerFile scheduler_for(const Model& model, const std::string& task, const J
   const Json overrides = model.about().value("scheduler_overrides", Json::object()).value(task, Json::object());
   for (const auto& [key, value] : overrides.items()) file.set(key, value);
   return file;
+}
+
+SamplerOptions sampler_options_for(const Model& model, int64_t steps, int64_t width, int64_t height) {
+  const int64_t place = model.place_px();
+  return {steps, (height / place) * (width / place), model.flow_ends_at_step()};
 }
 
 at::Tensor to_rgb8(const at::Tensor& pixels) {

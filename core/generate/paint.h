@@ -54,6 +54,9 @@ class Painter {
 // The folder's scheduler as the family's own pipeline for `task` takes it: published pipelines change some values.
 SchedulerFile scheduler_for(const Model& model, const std::string& task, const Json& config, const std::string& path);
 
+// What a sampler must know of the model and of a picture of that size in pixels.
+SamplerOptions sampler_options_for(const Model& model, int64_t steps, int64_t width, int64_t height);
+
 // Pixels → 8-bit RGB [n,H,W,3] on the CPU, as published pipelines do it: (x / 2 + 1/2) clamped to 0…1, times 255,
 // rounded to the nearest. E6011 when there are values that are no numbers.
 at::Tensor to_rgb8(const at::Tensor& pixels);

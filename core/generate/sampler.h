@@ -41,6 +41,9 @@ class Sampler {
 struct SamplerOptions {
   int64_t steps = 50;
   int64_t image_tokens = 0;  // places of the latent picture that the network sees; for schedules shifted by size
+  // Levels of a flow, before they are shifted, end at 1/steps: some pipelines give them so to their scheduler. Else at the
+  // smallest level of training.
+  bool flow_ends_at_step = false;
 };
 
 // `name` is one of sampler_names(), or empty: the scheduler class that the file names. Throws Failure: E6001 unknown

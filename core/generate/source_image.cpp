@@ -8,7 +8,7 @@ namespace t2i {
 at::Tensor SourceImages::load(const std::string& path) {
   if (last_.defined() && path == last_path_) return last_;
   Image image = load_image(path).take();
-  auto down = static_cast<int>(downscale_);
+  auto down = static_cast<int>(place_px_);
   Geometry geometry;
   if (size_.width) {
     TransformOptions options;
@@ -17,7 +17,7 @@ at::Tensor SourceImages::load(const std::string& path) {
     geometry = derive_geometry(options, image.width, image.height, {});
   } else {
     if (image.width < down || image.height < down)
-      fail({path, "the picture is " + std::to_string(image.width) + "x" + std::to_string(image.height) + " pixels, less than one latent of " + std::to_string(down), "",
+      fail({path, "the picture is " + std::to_string(image.width) + "x" + std::to_string(image.height) + " pixels; the model needs " + std::to_string(down) + "x" + std::to_string(down), "",
             "give --size, or a larger picture", "E6013", Exit::bad_data});
     geometry.original_width = image.width, geometry.original_height = image.height;
     geometry.width = geometry.resized_width = image.width / down * down;

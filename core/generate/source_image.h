@@ -14,16 +14,16 @@ struct PictureSize {
 
 class SourceImages {
  public:
-  // `size` undecided: each picture keeps its own, resized to the next smaller multiple of `downscale`. Otherwise it is
+  // `size` undecided: each picture keeps its own, resized to the next smaller multiple of `place_px`. Otherwise it is
   // resized to cover `size` and cropped in the centre.
-  SourceImages(PictureSize size, int64_t downscale, at::Device device) : size_(size), downscale_(downscale), device_(device) {}
+  SourceImages(PictureSize size, int64_t place_px, at::Device device) : size_(size), place_px_(place_px), device_(device) {}
 
-  // [1,3,H,W] in −1…1. Failures: those of load_image, E6013 a picture smaller than one latent.
+  // [1,3,H,W] in −1…1. Failures: those of load_image, E6013 a picture smaller than one place.
   at::Tensor load(const std::string& path);
 
  private:
   PictureSize size_;
-  int64_t downscale_;
+  int64_t place_px_;
   at::Device device_;
   std::string last_path_;  // several pictures from one source follow each other
   at::Tensor last_;

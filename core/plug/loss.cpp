@@ -4,8 +4,8 @@
 
 namespace t2i {
 
-Loss::Loss(const Component& component, const Json& options, const Json& scheduler) : component_(component) {
-  check(api().create(options.dump().c_str(), Json({{"scheduler", scheduler}}).dump().c_str(), &self_), who("create"));
+Loss::Loss(const Component& component, const Json& options, const Json& context) : component_(component) {
+  check(api().create(options.dump().c_str(), context.dump().c_str(), &self_), who("create"));
   const char* text = nullptr;
   check(api().describe(self_, &text), who("describe"));
   about_ = parse_json(text, who("describe")).take();

@@ -10,8 +10,9 @@ namespace t2i {
 
 class Loss {
  public:
-  // `scheduler`: the folder's scheduler_config.json. Options already checked against the schema.
-  Loss(const Component& component, const Json& options, const Json& scheduler);
+  // `context`: {"scheduler": the folder's scheduler_config.json, "latent": describe()'s of the model}. Options already
+  // checked against the schema.
+  Loss(const Component& component, const Json& options, const Json& context);
   ~Loss();
   Loss(const Loss&) = delete;
 

@@ -33,7 +33,9 @@ void Model::make_room(int64_t added_latents) {
   if (has != latent_channels())
     fail({where_ + "/" + part + "/config.json", fmt::format("the first layer takes {} channels; this task needs {}", has, wanted), "",
           has > wanted ? "choose the task that this model was made for" : "start from a model for text alone", "E2035", Exit::bad_data});
-  config_["parts"][part][first["config_key"].get<std::string>()] = wanted;
+  Json& own = config_["parts"][part];
+  if (const Json more = first.value("config", Json::object()); !more.empty()) own.update(more);
+  own[first["config_key"].get<std::string>()] = wanted * first.value("per_channel", int64_t{1});
   widened_ = first["weight"];
   create();
 }
@@ -65,6 +67,13 @@ std::string Model::denoiser() const {
 
 int64_t Model::latent_channels() const { return about_.at("latent").at("channels"); }
 int64_t Model::downscale() const { return about_.at("latent").at("downscale"); }
+int64_t Model::place_px() const { return downscale() * about_.at("latent").value("patch", int64_t{1}); }
+
+bool Model::flow_ends_at_step() const { return about_.value("flow_ends_at_step", false); }
+at::Tensor Model::guidance(int64_t n, const char* when) const {
+  const Json distilled = about_.value("distilled_guidance", Json::object());
+  return distilled.contains(when) ? at::full({n}, distilled[when].get<double>(), at::kFloat) : at::Tensor();
+}
 
 ParamStore& Model::build(const std::string& part) {
   auto& slot = stores_[part];

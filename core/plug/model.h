@@ -30,7 +30,8 @@ class Model {
   std::vector<std::string> parts(const std::string& role) const;  // part names of a role: "denoiser", "vae", "text_encoder"
   std::string denoiser() const;                                   // the one denoiser's part name
   int64_t latent_channels() const;
-  int64_t downscale() const;
+  int64_t downscale() const;  // pixels along one side of a latent
+  int64_t place_px() const;   // pixels along one side of what the denoiser sees as one place
 
   // Before any build(): room in the denoiser's first layer for `added_latents` tensors of latent shape beside the noisy
   // ones. A folder for fewer is widened, and widened() then names the weight whose new channels start at zero.
@@ -51,6 +52,10 @@ class Model {
   at::Tensor scale_latents(const at::Tensor& sample);                  // a VAE sample -> latents
   // Does forward() take the sizes of a sample, `time_ids`?
   bool wants_sizes() const { return about_.value("size_conditioning", false); }
+  // The `guidance` [n] that forward() takes of a guidance-distilled model, in float32 on the CPU; undefined for others.
+  // `when`: "training" or "generating".
+  at::Tensor guidance(int64_t n, const char* when) const;
+  bool flow_ends_at_step() const;  // see SamplerOptions
   at::Tensor source_latents(const at::Tensor& mode);                   // the mode -> image_latents, scaled or not as the model says
 
  private:

@@ -99,6 +99,8 @@ Tensors Encoder::encode(const std::vector<Sample>& samples, const at::Tensor& rn
   Tensors step;
   for (auto& [name, list] : rows) step[name] = at::cat(list);
   if (model_.wants_sizes()) step["time_ids"] = to_device(sizes_of(samples), device_);
+  if (at::Tensor told = model_.guidance(static_cast<int64_t>(samples.size()), "training"); told.defined())
+    step["guidance"] = to_device(told, device_);
   at::Tensor mean = step.at("mean"), std = step.at("std");
   step.erase("mean"), step.erase("std");
   at::Tensor draw = draw_normal(rng, "posterior", mean.sizes().slice(1));

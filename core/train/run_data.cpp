@@ -6,10 +6,11 @@ namespace t2i {
 
 static int64_t resolution_of(const Config& config, const Model& model) {
   int64_t resolution = config.data.resolution.value_or(model.about().value("resolution", int64_t{512}));
-  if (resolution % model.downscale())
-    fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, model.downscale()),
-          "The VAE makes one latent of so many pixels a side",
-          fmt::format("use {}", resolution / model.downscale() * model.downscale()), "E1031", Exit::config});
+  const int64_t place = model.place_px();
+  if (resolution % place)
+    fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, place),
+          "The model sees so many pixels a side as one place", fmt::format("use {}", resolution / place * place), "E1031",
+          Exit::config});
   return resolution;
 }
 

@@ -1,6 +1,6 @@
 // Runs samplers on a fixed linear "network", for comparison with the published schedulers:
 //     sampler_probe CASES.json IN.safetensors OUT.safetensors
-// CASES: a list of {"id", "config": {…scheduler_config.json…}, "sampler", "steps", "image_tokens", "a", "b"}. IN holds
+// CASES: a list of {"id", "config": {…scheduler_config.json…}, "sampler", "steps", "image_tokens", "ends_at_step", "a", "b"}. IN holds
 // "latents", "offset" and "noise" [evaluations, …shape of latents]. The network answers a·x + b·t/1000 + offset.
 // OUT gets per case "ID.trajectory" (x after each evaluation), "ID.timesteps" and "ID.init_noise_sigma". A case that
 // is refused is printed instead, as a line of JSON {"id", "error"}.
@@ -33,7 +33,7 @@ struct Network {
 
 void run_case(const Json& item, const SafetensorsFile& in, std::map<std::string, at::Tensor>& out) {
   std::string id = item["id"];
-  SamplerOptions options{item["steps"], item["image_tokens"]};
+  SamplerOptions options{item["steps"], item["image_tokens"], item["ends_at_step"]};
   std::unique_ptr<Sampler> sampler = make_sampler(item["sampler"], SchedulerFile(item["config"], "scheduler_config.json"), options);
   Network network{item["a"], item["b"], input(in, "offset")};
   at::Tensor all_noise = input(in, "noise");

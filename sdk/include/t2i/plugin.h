@@ -181,7 +181,7 @@ typedef struct t2i_task {
 /* kind "loss": the objective. It draws timesteps, makes the noisy input, says what the target is and measures the error. */
 typedef struct t2i_loss {
   size_t size;
-  /* context: {"scheduler": {...scheduler_config.json of the model's folder...}} */
+  /* context: {"scheduler": {...scheduler_config.json of the folder...}, "latent": {...as in the model's describe()...}} */
   int32_t (*create)(const char *config, const char *context, void **self);
   void (*destroy)(void *self);
   int32_t (*describe)(void *self, const char **json); /* {"scheduler": {keys to write into the trained folder's scheduler}} */
