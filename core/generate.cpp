@@ -65,6 +65,12 @@ void check_sources(const std::vector<Prompt>& prompts, const std::vector<Picture
   if (!errors.empty()) throw Failure(std::move(errors));
 }
 
+std::vector<std::string> texts_of(const std::vector<PictureRequest>& pictures) {
+  std::vector<std::string> texts;
+  for (const PictureRequest& picture : pictures) texts.push_back(picture.text), texts.push_back(picture.negative);
+  return texts;
+}
+
 void show_progress(size_t picture, size_t pictures, size_t step, size_t steps) {
   if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\x1b[K{} of {} pictures · step {} of {}{}", picture, pictures, step, steps, step == steps ? "\r\x1b[K" : "");
 }
@@ -108,7 +114,9 @@ int generate_command(const GenerateOptions& options) {
   make_sampler(options.sampler, scheduler,
                sampler_options_for(model, steps, size.width, size.height));  // its problems before weights are read
 
+  // Text encoders can be larger than what draws: where all texts take less, they are encoded and the encoders go first.
   load_role(*session, config, "text_encoder", dtype);
+  if (painter.remember(texts_of(pictures), model.weight_bytes("text_encoder") / 4)) model.release("text_encoder");
   load_role(*session, config, "vae", at::kFloat);  // half precision shows in the picture, and float16 overflows in some
   load_role(*session, config, "denoiser", dtype);
   if (group->is_first())

@@ -80,6 +80,8 @@ class MappedFile {
   Bytes bytes() const { return bytes_; }
   const Path& path() const { return path_; }
   std::optional<Error> damage() const;  // E4108 when it was changed or cut since it was opened
+  // These bytes of the map were read and need no memory of this process any more; they may be read again all the same.
+  void unload(Bytes part) const;
 
  private:
   MappedFile() = default;

@@ -92,6 +92,28 @@ TEST(File, AMapThatIsCutGivesZerosAndTells) {
   EXPECT_NE(map->damage()->what.find("100,000 bytes, then 5,000"), std::string::npos);
 }
 
+TEST(File, AMapGivesBackWhatWasRead) {
+  Folder folder;
+  put(folder / "a", std::string(40'000'000, 'x'));
+  auto map = MappedFile::open(folder / "a").take();
+  auto resident = [] {  // bytes of this process in memory; proc(5), statm
+    std::ifstream statm("/proc/self/statm");
+    long size = 0, pages = 0;
+    statm >> size >> pages;
+    return pages * ::sysconf(_SC_PAGESIZE);
+  };
+  auto all_x = [&] { return std::ranges::all_of(map->bytes(), [](std::byte b) { return b == std::byte{'x'}; }); };
+  EXPECT_TRUE(all_x());
+  long before = resident();
+  map->unload(map->bytes().subspan(100, 39'000'000));
+  EXPECT_LT(resident(), before - 38'000'000);
+  EXPECT_TRUE(all_x()) << "what is read again comes from the file";
+  std::string elsewhere(100'000, 'y');
+  map->unload(as_bytes(elsewhere));
+  EXPECT_EQ(elsewhere, std::string(100'000, 'y'));
+  EXPECT_FALSE(map->damage());
+}
+
 TEST(File, AForeignBusErrorStillKills) {
   Folder folder;
   put(folder / "a", "x");

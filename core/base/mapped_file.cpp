@@ -104,6 +104,13 @@ MappedFile::~MappedFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
+void MappedFile::unload(Bytes part) const {
+  if (part.empty() || part.data() < bytes_.data() || part.data() + part.size() > bytes_.data() + bytes_.size()) return;
+  auto begin = reinterpret_cast<uintptr_t>(part.data()) & ~(page_bytes - 1);
+  auto end = reinterpret_cast<uintptr_t>(part.data() + part.size());
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // refused: it stays, and that is all
+}
+
 std::optional<Error> MappedFile::damage() const {
   struct stat now {};
   bool lost = slot_ >= 0 && slots[static_cast<size_t>(slot_)].damaged;

@@ -61,6 +61,7 @@ struct WeightSet {
   std::map<std::string, const TensorEntry*, std::less<>> tensors;
   const TensorEntry* find(std::string_view name) const;
   std::optional<Error> damage() const;  // ask after copying: E4108 when a file was changed meanwhile
+  void unload(const TensorEntry& copied) const;  // its pages of the file go; else all of a file counts as this process's
   WeightSet() = default;
   WeightSet(const WeightSet&) = delete;
   WeightSet(WeightSet&&) = default;

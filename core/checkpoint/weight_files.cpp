@@ -170,6 +170,11 @@ std::optional<Error> WeightSet::damage() const {
   return std::nullopt;
 }
 
+void WeightSet::unload(const TensorEntry& copied) const {
+  for (const SafetensorsFile& file : files)
+    if (file.map) file.map->unload(copied.bytes);
+}
+
 Result<WeightSet> open_weight_files(const WeightFiles& weights) {
   WeightSet set;
   for (const Path& path : weights.files) {

@@ -1,6 +1,7 @@
 #include "core/generate/paint.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/generate/noise.h"
 #include "core/precision/autocast.h"
@@ -13,13 +14,24 @@ bool Painter::needs_source() const {
 
 const Tensors& Painter::text(const std::string& prompt) {
   if (auto known = texts_.find(prompt); known != texts_.end()) return known->second;
-  if (texts_.size() >= 256) texts_.clear();
+  if (texts_.size() >= 256 && !keeps_all_) texts_.clear();
   Tensors tokens = model_.tokenize({prompt});
   for (auto& [name, t] : tokens) t = t.to(device_);
   Tensors made = model_.encode_text(tokens);
   for (auto& [name, t] : made)
     if (t.is_floating_point()) t = t.to(dtype_);
   return texts_[prompt] = std::move(made);
+}
+
+bool Painter::remember(const std::vector<std::string>& texts, uint64_t most_bytes) {
+  if (texts.empty()) return true;
+  uint64_t bytes = 0;
+  for (const auto& [name, t] : text(texts.front())) bytes += t.nbytes();
+  const std::set<std::string> distinct(texts.begin(), texts.end());
+  if (bytes * distinct.size() > most_bytes) return false;
+  keeps_all_ = true;
+  for (const std::string& one : distinct) text(one);
+  return true;
 }
 
 Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs, int64_t width, int64_t height) {

@@ -38,6 +38,10 @@ class Painter {
   Painted paint(const std::vector<PaintJob>& jobs, int64_t width, int64_t height, Sampler& sampler,
                 const StepProgress& progress = {});
 
+  // Encodes the texts ahead and keeps them, so that the text encoders may go. False where they would take more than
+  // `most_bytes`: then they are encoded as they come.
+  bool remember(const std::vector<std::string>& texts, uint64_t most_bytes);
+
   bool needs_source() const;
 
  private:
@@ -48,7 +52,8 @@ class Painter {
   Task& task_;
   at::Device device_;
   at::ScalarType dtype_, compute_;
-  std::map<std::string, Tensors> texts_;  // conditioning of the last few prompts, n = 1
+  std::map<std::string, Tensors> texts_;  // conditioning of the last few prompts, or of all, n = 1
+  bool keeps_all_ = false;
 };
 
 // The folder's scheduler as the family's own pipeline for `task` takes it: published pipelines change some values.

@@ -84,6 +84,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
     } else {
       wrong.push_back(fmt::format("{} is [{}] in the file, [{}] by config.json", p.name, fmt::join(entry->shape, ","), fmt::join(p.shape, ",")));
     }
+    weights.unload(*entry);
   }
   std::vector<Error> errors;
   auto first_few = [](const std::vector<std::string>& all) {

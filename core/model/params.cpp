@@ -46,6 +46,11 @@ void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::fu
   }
 }
 
+void ParamStore::release() {
+  for (Parameter& p : parameters) p.value = {};
+  trained = trained_grad = frozen = {};
+}
+
 void ParamStore::initialize(uint64_t seed) {
   at::NoGradGuard no_grad;
   for (Parameter& p : parameters) {

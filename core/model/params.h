@@ -38,6 +38,9 @@ class ParamStore {
   // `is_trained` is asked by name; gradients are allocated for what it accepts.
   void allocate(at::ScalarType dtype, at::Device device, const std::function<bool(const std::string&)>& is_trained);
 
+  // Gives the memory back. What was declared stays; no function of the plugin may reach for these weights any more.
+  void release();
+
   // Fills every parameter by its init, as a pure function of (seed, name).
   void initialize(uint64_t seed);
 

@@ -92,6 +92,20 @@ const ParamStore& Model::store(const std::string& part) const {
   return *it->second;
 }
 
+uint64_t Model::weight_bytes(const std::string& role) const {
+  uint64_t bytes = 0;
+  for (const std::string& part : parts(role))
+    if (auto it = stores_.find(part); it != stores_.end())
+      for (const at::Tensor& flat : {it->second->frozen, it->second->trained})
+        if (flat.defined()) bytes += flat.nbytes();
+  return bytes;
+}
+
+void Model::release(const std::string& role) {
+  for (const std::string& part : parts(role))
+    if (auto it = stores_.find(part); it != stores_.end()) it->second->release();
+}
+
 Tensors Model::forward(const Tensors& in) { return call_named(api().forward, self_, in, who("forward")); }
 
 Tensors Model::tokenize(const std::vector<std::string>& texts) {

@@ -43,6 +43,8 @@ class Model {
   ParamStore& store(const std::string& part);
   const ParamStore& store(const std::string& part) const;
   bool has(const std::string& part) const { return stores_.contains(part); }
+  uint64_t weight_bytes(const std::string& role) const;  // of its parts that are loaded
+  void release(const std::string& role);                 // its weights are given back; its functions must not be called again
 
   Tensors forward(const Tensors& in);                                  // latents, timesteps, ... -> prediction
   Tensors tokenize(const std::vector<std::string>& texts);             // -> tokens, ...

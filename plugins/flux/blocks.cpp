@@ -54,7 +54,7 @@ Projections::Projections(const Scope& s, const BlockSize& size, const Names& nam
 std::array<Tensor, 3> Projections::operator()(const Tensor& x) const {
   auto by_head = [&](const Tensor& y) { return t2i::reshape(y, {y.size(0), y.size(1), heads, head_width}); };
   auto normed = [&](const Tensor& y, t2i_param weight) {
-    return t2i::op<"rms_norm">({by_head(y), {head_width}, scope.get(weight), eps});
+    return t2i::rms_norm(by_head(y), scope.get(weight), eps);
   };
   return {normed(q(x), norm_q), normed(k(x), norm_k), by_head(v(x))};
 }

@@ -83,7 +83,7 @@ std::array<Tensor, 3> MmditBlock::project(const Projections& p, const Tensor& x)
   auto norm = [&](const Tensor& t, t2i_param weight) {
     if (weight == T2I_NO_PARAM) return t;
     Tensor by_head = t2i::reshape(t, {t.size(0), t.size(1), heads, head_width});
-    return t2i::flatten(t2i::op<"rms_norm">({by_head, {head_width}, p.scope.get(weight), eps}), 2);
+    return t2i::flatten(t2i::rms_norm(by_head, p.scope.get(weight), eps), 2);
   };
   return {norm(p.q(x), p.norm_q), norm(p.k(x), p.norm_k), p.v(x)};
 }

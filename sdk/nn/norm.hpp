@@ -17,6 +17,12 @@ struct LayerNorm {
   Tensor operator()(const Tensor& x) const { return layer_norm(x, scope.get(weight), scope.get(bias), eps); }
 };
 
+// Over the last dimension, by the root of the mean square (Zhang and Sennrich 2019, arXiv:1910.07467), in the type of x:
+// torch's fused kernel wants the weight in that type, too.
+inline Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  return op<"rms_norm">({x, {x.size(-1)}, to(weight, x.dtype()), eps});
+}
+
 struct GroupNorm {
   Scope scope;
   t2i_param weight = T2I_NO_PARAM, bias = T2I_NO_PARAM;

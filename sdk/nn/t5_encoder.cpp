@@ -35,7 +35,7 @@ T5Config read_t5_config(const Json& json, const std::string& file) {
   return c;
 }
 
-Tensor T5Norm::operator()(const Tensor& x) const { return op<"rms_norm">({x, {x.size(-1)}, scope.get(weight), eps}); }
+Tensor T5Norm::operator()(const Tensor& x) const { return rms_norm(x, scope.get(weight), eps); }
 
 T5Layer::T5Layer(const Scope& s, const T5Config& c) : scope(s), name(path_of(s)), config(c) {
   const int64_t inner = c.heads * c.head_width;
