@@ -1,11 +1,12 @@
 """FLUX.1 dev, schnell and Canny at full size: names and shapes of every parameter as diffusers and transformers have them,
-from the configurations as published. Nothing is allocated; see test_sd15_published_shapes.py.
+from the configurations as published. Nothing is allocated; see declared.py.
 """
 
 import pytest
 import torch
+from declared import built, keywords, shapes
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from test_sd15_published_shapes import TEXT, built, shapes
+from test_sd15_published_shapes import TEXT
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 # transformer/config.json of black-forest-labs/FLUX.1-dev; schnell's differs in guidance_embeds alone.
@@ -29,10 +30,10 @@ T5_XXL = {"_name_or_path": "google/t5-v1_1-xxl", "architectures": ["T5EncoderMod
 
 @pytest.mark.parametrize("transformer, million", [(DEV, 11901.4), (SCHNELL, 11891.2), (CANNY, 11901.6)])
 def test_names_and_shapes(transformer, million):
-    ours, about = built({"transformer": transformer, "vae": VAE, "text_encoder": TEXT, "text_encoder_2": T5_XXL}, "flux")
+    ours, about = built("t2i-flux.so", {"transformer": transformer, "vae": VAE, "text_encoder": TEXT, "text_encoder_2": T5_XXL}, options={})
     with torch.device("meta"):
-        reference = {"transformer": FluxTransformer2DModel(**{k: v for k, v in transformer.items() if k[0] != "_"}),
-                     "vae": AutoencoderKL(**{k: v for k, v in VAE.items() if k[0] != "_"}),
+        reference = {"transformer": FluxTransformer2DModel(**keywords(transformer)),
+                     "vae": AutoencoderKL(**keywords(VAE)),
                      "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT)), "text_encoder_2": T5EncoderModel(T5Config(**T5_XXL))}
     assert ours["transformer"] == shapes(reference["transformer"])
     assert ours["vae"] == shapes(reference["vae"])

@@ -70,17 +70,17 @@ def service(_, name):
     return c.addressof(params) if name == b"t2i.param/1" else abi.host.contents.service(abi.host, name)
 
 
-def built(parts, family="sd15", **options):
-    """What the family's plugin declares for each part, and what it says of itself."""
+def built(parts):
+    """What the plugin declares for each part, and what it says of itself."""
     host = abi.Host.from_buffer_copy(abi.host.contents)
     host.service = service
-    library = c.CDLL(os.path.join(abi.PLUGINS, f"t2i-{family}.so"))
+    library = c.CDLL(os.path.join(abi.PLUGINS, "t2i-sd15.so"))
     library.t2i_plugin_v1.restype = c.POINTER(abi.Plugin)
     plugin = library.t2i_plugin_v1().contents
     abi.check(plugin.start(c.byref(host)))
     table = c.cast(plugin.components[0].contents.impl, c.POINTER(ModelTable)).contents
     self_, text, result = c.c_void_p(), c.c_char_p(), {}
-    config = {"parts": parts, "classes": {}, "scheduler": {}, "options": {"clip_skip": None, **options}}
+    config = {"parts": parts, "classes": {}, "scheduler": {}, "options": {"clip_skip": None}}
     abi.check(table.create(json.dumps(config).encode(), None, c.byref(self_)))
     abi.check(table.describe(self_, c.byref(text)))
     about = json.loads(text.value)
