@@ -47,8 +47,8 @@ void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::fu
 }
 
 void ParamStore::release() {
-  for (Parameter& p : parameters) p.value = {};
-  trained = trained_grad = frozen = {};
+  for (Parameter& p : parameters) p.value.reset();
+  for (at::Tensor* flat : {&trained, &trained_grad, &frozen}) flat->reset();
 }
 
 void ParamStore::initialize(uint64_t seed) {
