@@ -54,6 +54,8 @@ FORMS = {
     "spiece": lambda f: write_t5(f),
     "spiece_published": lambda f: write_t5(f, config={**CONFIG, "added_tokens_decoder": decoder(pieces())}, specials=SPECIALS),
     "spiece_older": lambda f: write_t5(f, config={**CONFIG, "extra_ids": 0, "additional_special_tokens": None}, specials=SPECIALS),
+    "spiece_merged": lambda f: write_t5(f, config={**CONFIG, "additional_special_tokens": EXTRA[:7]},
+                                        specials={**SPECIALS, "extra_special_tokens": EXTRA[5:9]}),
     "spiece_numbered": lambda f: write_t5(f, config=numbered(pieces())),
     "spiece_left": lambda f: write_t5(f, config={**CONFIG, "padding_side": "left", "truncation_side": "left"}),
     "spiece_added": lambda f: write_t5(f, specials=SPECIALS, added_tokens={"<New Cat>": pieces() + 100, "dog": pieces() + 101}),

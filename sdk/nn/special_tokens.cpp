@@ -48,9 +48,13 @@ SpecialTokens::SpecialTokens(const TokenizerFolder& folder, Json defaults)
   auto take = [&](const Json& from) {
     for (const char* name : names)
       if (from.contains(name)) named_[name] = from[name];
-    for (const char* name : {"additional_special_tokens", "extra_special_tokens"})
-      if (from.contains(name)) named_["extra"] = from[name];
   };
+  // The further ones have an old name and a new one. Where a configuration has either, the other file's old name counts
+  // no more, and its new name adds to them.
+  const char *old_name = "additional_special_tokens", *new_name = "extra_special_tokens";
+  const bool settled = config.contains(old_name) || config.contains(new_name);
+  if (settled) named_["extra"] = config.value(new_name, Json());
+  if (config.contains(old_name) && named_["extra"].empty()) named_["extra"] = config[old_name];
   take(config);
   if (config.contains("added_tokens_decoder")) {
     for (const auto& [id, value] : config["added_tokens_decoder"].items()) {
@@ -66,6 +70,11 @@ SpecialTokens::SpecialTokens(const TokenizerFolder& folder, Json defaults)
       for (auto& [key, value] : map.items())
         if (value.is_object()) value["special"] = true;
       take(map);
+      if (map.contains(old_name) && !settled) named_["extra"] = map[old_name];
+      if (Json more = map.value(new_name, Json()); more.is_array()) {
+        if (!settled || !named_["extra"].is_array()) named_["extra"] = Json::array();
+        named_["extra"].insert(named_["extra"].end(), more.begin(), more.end());
+      }
     }
     if (Json added = folder.json("added_tokens.json"); !added.is_null())
       for (const auto& [content, id] : added.items()) {
