@@ -3,13 +3,9 @@ them, from the configurations as published. Nothing is allocated: their side is 
 declares, through the plugin interface.
 """
 
-import ctypes as c
-import json
-import os
-
-import abi
 import pytest
 import torch
+from declared import built, keywords, shapes
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -37,71 +33,13 @@ UNET2 = {**UNET, "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1
 TEXT2 = {**TEXT, "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 23,
          "hidden_act": "gelu", "projection_dim": 512}
 
-DECLARE = c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_char_p, c.POINTER(c.c_int64), c.c_uint32, c.c_char_p, c.POINTER(c.c_uint32))
-
-
-class ParamApi(c.Structure):
-    _fields_ = [("size", c.c_size_t), ("declare", DECLARE), ("get", c.c_void_p), ("linear", c.c_void_p), ("conv2d", c.c_void_p)]
-
-
-class ModelTable(c.Structure):
-    _fields_ = [("size", c.c_size_t), ("create", c.CFUNCTYPE(c.c_int32, c.c_char_p, c.c_void_p, c.POINTER(c.c_void_p))),
-                ("destroy", abi.DESTROY), ("describe", abi.DESCRIBE),
-                ("build", c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_char_p, c.c_void_p))]
-
-
-declared = {}
-
-
-@DECLARE
-def declare(_, name, shape, ndim, init, out):
-    assert name.decode() not in declared and init
-    out[0] = len(declared)
-    declared[name.decode()] = tuple(shape[:ndim])
-    return 0
-
-
-params = ParamApi(c.sizeof(ParamApi), declare)
-SERVICE = dict(abi.Host._fields_)["service"]
-
-
-@SERVICE
-def service(_, name):
-    return c.addressof(params) if name == b"t2i.param/1" else abi.host.contents.service(abi.host, name)
-
-
-def built(parts):
-    """What the plugin declares for each part, and what it says of itself."""
-    host = abi.Host.from_buffer_copy(abi.host.contents)
-    host.service = service
-    library = c.CDLL(os.path.join(abi.PLUGINS, "t2i-sd15.so"))
-    library.t2i_plugin_v1.restype = c.POINTER(abi.Plugin)
-    plugin = library.t2i_plugin_v1().contents
-    abi.check(plugin.start(c.byref(host)))
-    table = c.cast(plugin.components[0].contents.impl, c.POINTER(ModelTable)).contents
-    self_, text, result = c.c_void_p(), c.c_char_p(), {}
-    config = {"parts": parts, "classes": {}, "scheduler": {}, "options": {"clip_skip": None}}
-    abi.check(table.create(json.dumps(config).encode(), None, c.byref(self_)))
-    abi.check(table.describe(self_, c.byref(text)))
-    about = json.loads(text.value)
-    for part in parts:
-        declared.clear()
-        abi.check(table.build(self_, part.encode(), None))
-        result[part] = dict(declared)
-    table.destroy(self_)
-    return result, about
-
-
-def shapes(module):
-    return {name: tuple(p.shape) for name, p in module.state_dict().items()}
-
 
 @pytest.mark.parametrize("unet, text, million", [(UNET, TEXT, 859.5), (UNET2, TEXT2, 865.9)])
 def test_names_and_shapes(unet, text, million):
-    ours, about = built({"unet": unet, "vae": VAE, "text_encoder": text})
+    ours, about = built("t2i-sd15.so", {"unet": unet, "vae": VAE, "text_encoder": text})
     with torch.device("meta"):
-        reference = {"unet": UNet2DConditionModel(**{k: v for k, v in unet.items() if k[0] != "_"}),
-                     "vae": AutoencoderKL(**{k: v for k, v in VAE.items() if k[0] != "_"}),
+        reference = {"unet": UNet2DConditionModel(**keywords(unet)),
+                     "vae": AutoencoderKL(**keywords(VAE)),
                      "text_encoder": CLIPTextModel(CLIPTextConfig(**text))}
     assert ours["unet"] == shapes(reference["unet"])
     assert ours["vae"] == shapes(reference["vae"])
