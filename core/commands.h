@@ -24,7 +24,7 @@ struct GenerateOptions {
     std::string file;
     double scale = 1.0;
   };
-  std::string model;
+  ModelConfig model;       // its path, variant, and parts to take from elsewhere
   ComponentConfig plugin;  // no name: as model_index.json says
   ComponentConfig task;
   std::vector<Lora> loras;

@@ -22,7 +22,7 @@ namespace {
 Config session_config(const GenerateOptions& options) {
   Config config;
   config.plugin = options.plugin;
-  config.model.path = options.model;
+  config.model = options.model;
   config.task = options.task;
   auto set = [&](const char* key, const char* option, std::optional<double> value) {
     if (!value) return;
@@ -128,7 +128,7 @@ int generate_command(const GenerateOptions& options) {
   about.sampler = options.sampler.empty() ? default_sampler(scheduler) : options.sampler;
   if (task_options.contains("guidance_scale")) about.guidance = task_options["guidance_scale"];
   if (task_options.contains("image_guidance_scale")) about.image_guidance = task_options["image_guidance_scale"];
-  about.model = std::filesystem::path(options.model).lexically_normal().filename().string();
+  about.model = std::filesystem::path(options.model.path).lexically_normal().filename().string();
 
   // Draw, `batch` at a time; a batch ends early where the next picture has another size.
   SourceImages sources(size, model.place_px(), session->device);

@@ -102,14 +102,15 @@ static std::string default_task(const Session& session) {
         "name one with --task", "E2111", Exit::config});
 }
 
-// model.vae and model.text_encoder: that part from another folder.
-static void replace_part(ModelFolder& folder, const std::string& name, const std::string& path) {
-  if (path.empty()) return;
-  ModelPart part = open_model_part(path).take();
-  part.name = name;
+// model.vae and model.text_encoder: that part from another folder. The index, from which final/ is made, then lists
+// what is used, also where it had none.
+static void replace_part(ModelFolder& folder, const std::string& name, const std::string& asked) {
+  if (asked.empty()) return;
+  ModelPart part = open_model_part(asked, name).take();
+  if (!part.class_name.empty()) folder.index[name] = Json::array({part.library, part.class_name});
   std::erase(folder.absent, name);
   for (ModelPart& p : folder.parts)
-    if (p.name == name) return part.library = p.library, p = std::move(part), void();
+    if (p.name == name) return p = std::move(part), void();
   folder.parts.push_back(std::move(part));
 }
 
@@ -157,8 +158,7 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
 // A part's folder as messages show it: inside the model's as the user wrote that, or the one that replaces it.
 static std::string shown_folder(const Session& s, const std::string& part) {
   const ModelPart* files = s.folder.find(part);
-  if (files && files->folder != s.folder.root / part) return files->folder.string();
-  return s.folder.asked + "/" + part;
+  return files && !files->given.empty() ? files->given : s.folder.asked + "/" + part;
 }
 
 ParamStore& load_part(Session& s, const Config& config, const std::string& part, at::ScalarType dtype,
@@ -174,7 +174,9 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   for (const auto& [now, before] : renames.items()) rules.aliases.emplace_back(now, before);
   rules.ignored = about.value("ignored", std::vector<std::string>());
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
-  WeightSet weights = open_weights(*files, config.model.variant).take();
+  // The variant is the model's: a part from elsewhere may well have none of that name.
+  const bool has_variant = files->given.empty() || weights_of(*files, config.model.variant);
+  WeightSet weights = open_weights(*files, has_variant ? config.model.variant : "").take();
   for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));
   return store;
 }

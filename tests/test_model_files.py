@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -26,6 +27,17 @@ def probed(*args, **env):
     result = probe(*args, **env)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+def advised(result):
+    """The command that an error message ends with."""
+    return shlex.split(result.stderr.split("→ ")[1].split("  [T2I")[0])
+
+
+def fetched(files, command):
+    """Which of a repository's files `hf download` fetches with the command's patterns."""
+    patterns = [command[i + 1] for i, word in enumerate(command) if word == "--include"]
+    return list(huggingface_hub.utils.filter_repo_objects(files, allow_patterns=patterns))
 
 
 def fingerprints(state):
@@ -106,7 +118,7 @@ def test_the_hubs_cache_as_its_own_client_sees_it(tmp_path, vae, text_encoder):
 def test_the_download_command_is_one_the_client_takes(tmp_path):
     missing = probe("model", "org/not-here", HF_HUB_CACHE=str(tmp_path))
     assert missing.returncode == 66
-    command = shlex.split(missing.stderr.split("→ ")[1].split("  [T2I")[0])
+    command = advised(missing)
     assert command[:3] == ["hf", "download", "org/not-here"]
     hf = pathlib.Path(sys.executable).parent / "hf"
     offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
@@ -116,12 +128,35 @@ def test_the_download_command_is_one_the_client_takes(tmp_path):
     wrong = subprocess.run([hf, *command[1:], "--inklude", "x"], capture_output=True, text=True, env=offline)
     assert "No such option" in wrong.stderr + wrong.stdout
     # The patterns fetch what is read here and leave what is not.
-    patterns = [command[i + 1] for i, word in enumerate(command) if word == "--include"]
     files = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.safetensors.index.json",
              "tokenizer/merges.txt", "tokenizer_2/spiece.model", "text_encoder/model.fp16.safetensors", "v1-5-pruned.ckpt", "v1-5-pruned.safetensors",
              "unet/diffusion_pytorch_model.bin", "README.md"]
-    kept = list(huggingface_hub.utils.filter_repo_objects(files, allow_patterns=patterns))
-    assert kept == files[:7]
+    assert fetched(files, command) == files[:7]
+
+
+def test_the_download_command_of_a_part(tmp_path):
+    """Of a whole model the part alone, of a repository of one part its configuration and weights."""
+    missing = probe("part", "org/not-here", "vae", HF_HUB_CACHE=str(tmp_path))
+    assert missing.returncode == 66
+    command = advised(missing)
+    whole = ["vae/config.json", "vae/diffusion_pytorch_model.safetensors", "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
+             "text_encoder/model.safetensors", "a-vae.safetensors", "vae/diffusion_pytorch_model.bin"]
+    assert fetched(whole, command) == whole[:2]
+    alone = ["config.json", "diffusion_pytorch_model.safetensors", "README.md", "a-vae.safetensors", "diffusion_pytorch_model.bin"]
+    assert fetched(alone, command) == alone[:2]
+
+
+def test_a_part_by_itself(tmp_path, vae, text_encoder):
+    """Its own folder, a model's, or one of each in the hub's cache, whole or fetched without the rest of its model."""
+    model = make_model(tmp_path / "model", vae, text_encoder)
+    for name, source in {"alone": model / "vae", "model": model}.items():
+        shutil.copytree(source, tmp_path / "hub" / f"models--org--{name}" / "snapshots" / "0")
+    shutil.copytree(model / "vae", tmp_path / "hub" / "models--org--the-part" / "snapshots" / "0" / "vae")
+    for path in (model / "vae", model, "org/alone", "org/model", "org/the-part"):
+        found = probed("part", path, "vae", HF_HUB_CACHE=str(tmp_path / "hub"))
+        assert found["library"] == "diffusers" and found["class"] == "AutoencoderKL"
+        assert (pathlib.Path(found["folder"]) / "diffusion_pytorch_model.safetensors").exists()
+    assert probed("part", model, "text_encoder")["class"] == "CLIPTextModel"
 
 
 def test_the_conversion_command_converts(tmp_path, vae, text_encoder):

@@ -163,6 +163,23 @@ def parts_are_missing():
     return [run(), run(model__vae="vae-elsewhere", model__text_encoder="model"), run(model__vae="vae-elsewhere", model__text_encoder="text_encoder-elsewhere")]
 
 
+def generate(*more):
+    return ["generate", "--model", "model", "--prompt", "x", "--output", "picture.png", *more]
+
+
+@case
+def a_vae_from_elsewhere():
+    """Not there, no VAE, of other latents: told of what was given, not of the model."""
+    shutil.copytree("model/vae", "wide")
+    edit_json("wide/config.json", latent_channels=16)
+    pathlib.Path("vae.safetensors").write_bytes(b"")
+    no_cache = {"HF_HUB_CACHE": "hub"}
+    return [run(model__vae="wild"), (no_cache, run(model__vae="org/wide-vae")), run(model__vae="vae.safetensors"), run(model__vae="model/scheduler"),
+            run(model__vae="model/unet"), run(model__vae="wide"), generate("--set", "model.vae=wide"), generate("--set", "model.vea=wide"),
+            generate("--set", "model.dtype=float16"),
+            ["probe", "encode", "--model", "model", "--inputs", "x.safetensors", "--outputs", "y.safetensors", "--set", "model.vae=wide"]]
+
+
 @case
 def model_is_not_there():
     os.rename("model", "models")

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -10,6 +11,7 @@ namespace t2i {
 namespace {
 
 constexpr int64_t largest = std::numeric_limits<int64_t>::max();
+const Texts model_keys = {"model.vae", "model.text_encoder", "model.variant"};  // the others are of training
 
 // FILE[:SCALE]; a colon that no number follows belongs to the file.
 GenerateOptions::Lora parse_lora(const std::string& text) {
@@ -63,7 +65,9 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add("save-latents", "OUT.safetensors", "also write the latents of the results")
       .add("dtype", "D", "float32, bfloat16 or float16 (float32)")
       .add("device", "D", "auto, cpu or cuda (auto)")
-      .add_list("set", "KEY=VALUE", "an option of the family or of the task, as plugin.clip_skip=1; may be repeated")
+      .add_list("set", "KEY=VALUE",
+                "an option of the family or of the task, as plugin.clip_skip=1, or model.vae, model.text_encoder, "
+                "model.variant; may be repeated")
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
   if (!options.parse(arguments)) return 0;
 
@@ -74,7 +78,6 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
     options.problem("t2i generate",
                     options.has("prompt") ? "--prompt and --prompts exclude each other" : "there is no prompt",
                     "give --prompt TEXT or --prompts FILE", "E1023");
-  out.model = options.text("model");
   for (const std::string& text : options.texts("lora")) out.loras.push_back(parse_lora(text));
   out.images = options.texts("image");
   out.prompts = options.texts("prompt");
@@ -100,11 +103,14 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
   out.plugin_paths = options.texts("plugin-path");
   std::vector<Setting> settings = options.settings({{"plugin", "plugin"}, {"task", "task"}});
   for (const Setting& s : settings)
-    if (!s.key.starts_with("plugin") && !s.key.starts_with("task"))
-      options.problem(s.origin, "is no setting of generate", "keys that begin with plugin. or task. are", "E1023");
+    if (!s.key.starts_with("plugin") && !s.key.starts_with("task") && std::ranges::count(model_keys, s.key) == 0)
+      options.problem(s.origin, "is no setting of generate",
+                      fmt::format("keys that begin with plugin. or task. are, and {}", fmt::join(model_keys, ", ")),
+                      "E1023");
   options.finish();
   Config asked = load_config(std::nullopt, settings);
-  out.plugin = asked.plugin, out.task = asked.task;
+  out.plugin = asked.plugin, out.task = asked.task, out.model = asked.model;
+  out.model.path = options.text("model");
   return call_engine("generate", &out);
 }
 

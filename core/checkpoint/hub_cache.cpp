@@ -57,21 +57,28 @@ Path snapshot_of(const Path& repository) {
 
 }  // namespace
 
-std::string download_command(const std::string& hub_name) {
-  return "hf download " + hub_name +
-         " --include '*.json' --include '*/*.txt' --include '*/*.model' --include '*/*.safetensors'";
+std::string download_command(const std::string& hub_name, const std::string& part) {
+  if (part.empty())
+    return "hf download " + hub_name +
+           " --include '*.json' --include '*/*.txt' --include '*/*.model' --include '*/*.safetensors'";
+  // Whether it is a whole model or the part alone is not known: the part's weights lie in its folder, or at the top.
+  return "hf download " + hub_name + " --include config.json --include '" + part + "/*.json' --include '" + part +
+         "/*.safetensors' --include 'diffusion_pytorch_model*.safetensors*' --include 'model*.safetensors*'";
 }
 
-Result<Path> resolve_model(const std::string& model_path) {
+Result<Path> resolve_model(const std::string& model_path, const std::string& part) {
   Path path = model_path;
   std::error_code error;
   if (stdfs::is_directory(path, error)) return path;
   if (stdfs::exists(path, error)) {
     if (is_pickle_name(path)) return *foreign_file(path, {}, 0);
-    return Error{
-        model_path, "is a single file; a model is a folder with model_index.json and a folder for each part",
-        "",         "give the folder, or convert the file with diffusers (from_single_file, then save_pretrained)",
-        "E2012",    Exit::bad_data};
+    return Error{model_path,
+                 part.empty() ? "is a single file; a model is a folder with model_index.json and a folder for each part"
+                              : "is a single file; a part '" + part + "' is a folder with config.json and its weights",
+                 "",
+                 "give the folder, or convert the file with diffusers (from_single_file, then save_pretrained)",
+                 "E2012",
+                 Exit::bad_data};
   }
 
   auto parent = path.has_filename() ? path.parent_path() : path.parent_path().parent_path();
@@ -81,9 +88,14 @@ Result<Path> resolve_model(const std::string& model_path) {
     hint = " Did you mean '" + (parent / *near).string() + "'?";
 
   if (!is_hub_name(model_path))
-    return Error{model_path, "there is no such folder." + hint,
-                 "",         "give a model's folder, or org/name of a model that hf download has fetched",
-                 "E2011",    Exit::missing};
+    return Error{
+        model_path,
+        "there is no such folder." + hint,
+        "",
+        (part.empty() ? "give a model's folder" : "give the folder of a '" + part + "' or of a model with one") +
+            ", or org/name of a model that hf download has fetched",
+        "E2011",
+        Exit::missing};
   std::string repository =
       "models--" + model_path.substr(0, model_path.find('/')) + "--" + model_path.substr(model_path.find('/') + 1);
   Path cache = hub_cache();
@@ -98,7 +110,7 @@ Result<Path> resolve_model(const std::string& model_path) {
   return Error{model_path,
                "there is no such folder, and it is not in the cache " + cache.string() + " either." + hint,
                "t2i downloads nothing itself",
-               download_command(model_path),
+               download_command(model_path, part),
                "E2011",
                Exit::missing};
 }

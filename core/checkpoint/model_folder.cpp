@@ -133,31 +133,31 @@ Result<ModelFolder> open_model_folder(const std::string& model_path) {
   return model;
 }
 
-Result<ModelPart> open_model_part(const Path& folder) {
+Result<ModelPart> open_model_part(const std::string& asked, const std::string& name) {
+  Result<Path> root = resolve_model(asked, name);
+  if (!root) return root.error();
   std::error_code error;
-  if (!stdfs::is_directory(folder, error)) {
-    Result<Path> root = resolve_model(folder.string());  // for its words; a hub's name is never one part
-    if (!root) return root.error();
-    return Error{
-        folder.string(), "is a whole model; one part of it is wanted", "", "give the part's own folder", "E2012",
-        Exit::bad_data};
-  }
-  std::string name = folder.has_filename() ? folder.filename().string() : folder.parent_path().filename().string();
-  ModelPart part{name, "", "", folder, {}, {}};
-  if (std::optional<Error> e = read_config(part)) return *e;
-  if (part.config.is_null())
-    return Error{folder.string(),
-                 "is not the folder of a model's part: it has no config.json",
+  // A repository of one part alone has its config.json at the top; some whole models have one there too.
+  const bool whole = stdfs::exists(*root / "model_index.json", error) || !stdfs::exists(*root / "config.json", error);
+  ModelPart part{name, "", "", whole ? *root / name : *root, {}, {}, whole ? (Path(asked) / name).string() : asked};
+  if (!stdfs::exists(part.folder / "config.json", error))
+    return Error{asked,
+                 "is neither the folder of a part '" + name +
+                     "', with its config.json, nor of a model that has one in " + name + "/",
                  "",
-                 "give a part's own folder, as model/vae",
+                 "give the part's own folder, or that of a model with this part",
                  "E2012",
                  Exit::bad_data};
+  if (std::optional<Error> e = read_config(part)) return *e;
   const Json& config = part.config;
-  if (config.contains("_class_name") && config["_class_name"].is_string())
+  if (config.contains("_class_name") && config["_class_name"].is_string()) {
+    part.library = "diffusers";
     part.class_name = config["_class_name"].get<std::string>();
-  else if (config.contains("architectures") && config["architectures"].is_array() && !config["architectures"].empty() &&
-           config["architectures"][0].is_string())
+  } else if (config.contains("architectures") && config["architectures"].is_array() &&
+             !config["architectures"].empty() && config["architectures"][0].is_string()) {
+    part.library = "transformers";
     part.class_name = config["architectures"][0].get<std::string>();
+  }
   return part;
 }
 

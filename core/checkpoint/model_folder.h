@@ -20,6 +20,9 @@ struct ModelPart {
   Path folder;
   Path config_path;  // config.json, or what such a part has instead (scheduler_config.json …); empty where it has none
   Json config;       // an object; null where there is none
+  // What the user wrote where the part was given by itself, with "/NAME" behind it where that was a whole model's
+  // folder; empty for a part of the model. Other things than the part may lie in such a folder.
+  std::string given{};
 };
 
 struct ModelFolder {
@@ -34,17 +37,19 @@ struct ModelFolder {
 };
 
 // Where `model.path` is. E2011 (66) with the nearest folder's name or the exact `hf download` command; E2001 for a
-// pickle; E2012 for another single file.
-Result<Path> resolve_model(const std::string& model_path);
-// The command that fetches a model into the hub's cache: what t2i reads of it and no more.
-std::string download_command(const std::string& hub_name);
+// pickle; E2012 for another single file. `part`: it is that part alone that is looked for.
+Result<Path> resolve_model(const std::string& model_path, const std::string& part = "");
+// The command that fetches a model, or a part of one, into the hub's cache: what t2i reads of it and no more.
+std::string download_command(const std::string& hub_name, const std::string& part = "");
 
 // Reads model_index.json and every part's configuration. The first problem is returned: those of resolve_model, E2012
 // not a model folder, E2010 not JSON or not of the index's form.
 Result<ModelFolder> open_model_folder(const std::string& model_path);
 
-// One part by its folder alone (`model.vae: folder`); library is left empty, class_name is its configuration's.
-Result<ModelPart> open_model_part(const Path& folder);
+// One part of a model by itself (`model.vae: FOLDER`): a folder with the part's config.json, a model's folder that has
+// the part `name`, or org/name of either in the hub's cache. Library and class_name are as its configuration tells.
+// Those errors, and E2012 where neither is there.
+Result<ModelPart> open_model_part(const std::string& asked, const std::string& name);
 
 // The weight files of a part: one, or shards with an index. `variant` "" takes the plain files, or those of the only
 // variant there is. E2001 only pickles, E2004 a shard missing, E2014 no weights, E2015 an index that breaks the rules.

@@ -67,8 +67,12 @@ TEST_F(ModelFiles, ReadsPartsClassesAndConfigurations) {
   EXPECT_NE(message(m.part("safety_checker")).find("the folder has no safety_checker/"), std::string::npos);
   EXPECT_NE(message(m.part("transformer")).find("no part 'transformer'; it has scheduler, text_encoder"),
             std::string::npos);
-  EXPECT_EQ(open_model_part(model / "vae").take().class_name, "C");
-  EXPECT_EQ(open_model_part(model / "vae/").take().name, "vae");
+  ModelPart alone = open_model_part((model / "vae/").string(), "vae").take();
+  EXPECT_EQ(alone.class_name, "C");
+  EXPECT_EQ(alone.given, (model / "vae/").string());
+  ModelPart within = open_model_part(model.string(), "vae").take();
+  EXPECT_EQ(within.folder, model / "vae");
+  EXPECT_EQ(within.given, (model / "vae").string());
 }
 
 TEST_F(ModelFiles, APathThatIsNotThereNamesTheNearestOrTheDownload) {
@@ -116,7 +120,12 @@ TEST_F(ModelFiles, WhatIsNoModelFolderIsSaid) {
   EXPECT_EQ(open_model_folder((root / "y").string()).error().id, "E2001");
   EXPECT_EQ(open_model_folder((root / "y/m.ckpt").string()).error().id, "E2001");
   EXPECT_EQ(open_model_folder((root / "x/m.safetensors").string()).error().id, "E2012");
-  EXPECT_EQ(open_model_part(root).error().id, "E2012");
+  EXPECT_EQ(message(open_model_part(root.string(), "vae")),
+            root.string() +
+                ": is neither the folder of a part 'vae', with its config.json, nor of a model that has one "
+                "in vae/. → give the part's own folder, or that of a model with this part  [T2I-E2012]");
+  EXPECT_NE(message(open_model_part((root / "x/m.safetensors").string(), "vae")).find("a part 'vae' is a folder"),
+            std::string::npos);
 }
 
 TEST_F(ModelFiles, AnIndexAgainstTheRulesIsRefused) {

@@ -71,6 +71,7 @@ std::vector<PartFile> part_files(const ModelPart& part) {
     std::string name = to.string();  // that of the weights only where it lies in the part's folder itself
     auto weight = names.find(name);
     if (weight == names.end()) {
+      if (!part.given.empty() && name != "config.json") continue;
       if (names.empty() || at.depth() || !is_weights_name(name)) files.push_back({at->path(), to, {}});
       continue;
     }

@@ -105,8 +105,12 @@ std::vector<Knob> model_knobs() {
       model("path", &M::path, "The model to start from: a diffusers folder, or org/name in the local hub cache.")
           .or_null()
           .such_as("weights/my-model"),
-      model("vae", &M::vae, "Take the image encoder and decoder from this folder instead.").or_null(),
-      model("text_encoder", &M::text_encoder, "Take the text encoder from this folder instead.").or_null(),
+      model("vae", &M::vae,
+            "Take the image encoder and decoder from here instead: their own folder, a model's, or org/name of either "
+            "in the "
+            "local hub cache.")
+          .or_null(),
+      model("text_encoder", &M::text_encoder, "Take the text encoder from here instead, likewise.").or_null(),
       model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")
           .or_null(),
       model("dtype", &M::dtype,

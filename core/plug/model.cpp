@@ -10,10 +10,11 @@ namespace t2i {
 
 Model::Model(const Component& component, const ModelFolder& folder, const Json& options)
     : component_(component), where_(folder.asked), assets_(folder.root) {
-  config_ = {{"parts", Json::object()}, {"classes", Json::object()}, {"scheduler", Json::object()}, {"options", options},
-             {"index", folder.index}};
+  config_ = {{"parts", Json::object()},     {"classes", Json::object()}, {"files", Json::object()},
+             {"scheduler", Json::object()}, {"options", options},        {"index", folder.index}};
   for (const ModelPart& part : folder.parts) {
     config_["classes"][part.name] = part.class_name;
+    if (!part.given.empty()) config_["files"][part.name] = part.given + "/config.json";
     if (!part.config.is_null()) config_["parts"][part.name] = part.config;
     if (part.name == "scheduler") config_["scheduler"] = part.config;
   }

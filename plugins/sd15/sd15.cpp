@@ -35,20 +35,20 @@ Sd15::Sd15(const Json& config, t2i::Assets assets) : assets_(assets) {
     t2i::fail("model_index.json: the model has no 'unet'. → Give a folder of Stable Diffusion 1.x's form.", T2I_E_MISSING);
   const Json& options = config.at("options");
   if (options.contains("clip_skip") && !options["clip_skip"].is_null()) clip_skip_ = options["clip_skip"];
-  check_fit();
+  check_fit(parts);
   description_ = description(config);
 }
 
-void Sd15::check_fit() const {
+void Sd15::check_fit(const t2i::PartConfigs& parts) const {
   if (unet_config_.addition_time_width)
     t2i::fail("unet/config.json: 'addition_embed_type' is \"text_time\"; supported: null. Models with it come from another family.",
               T2I_E_UNSUPPORTED);
   int64_t context = unet_config_.down.front().context_width;
   if (text_config_)
-    t2i::must_fit(text_config_->width, "text_encoder/config.json: 'hidden_size'", context,
+    t2i::must_fit(text_config_->width, parts.file("text_encoder") + ": 'hidden_size'", context,
                   "unet/config.json: 'cross_attention_dim'");
   if (vae_config_)
-    t2i::must_fit(vae_config_->latent_channels, "vae/config.json: 'latent_channels'", unet_config_.out_channels,
+    t2i::must_fit(vae_config_->latent_channels, parts.file("vae") + ": 'latent_channels'", unet_config_.out_channels,
                   "unet/config.json: 'out_channels'");
   if (text_config_ && clip_skip_ > text_config_->layers)
     t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but the text encoder has " +

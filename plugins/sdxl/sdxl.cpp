@@ -28,11 +28,11 @@ Sdxl::Sdxl(const Json& config, t2i::Assets assets) : assets_(assets) {
               T2I_E_MISSING);
   const Json& options = config.at("options");
   if (options.contains("clip_skip") && !options["clip_skip"].is_null()) clip_skip_ = options["clip_skip"];
-  check_fit();
+  check_fit(parts);
   description_ = description(config);
 }
 
-void Sdxl::check_fit() const {
+void Sdxl::check_fit(const t2i::PartConfigs& parts) const {
   const t2i::UnetConfig& u = unet_config_;
   if (!u.addition_time_width)
     t2i::fail(
@@ -40,7 +40,7 @@ void Sdxl::check_fit() const {
         "another family.",
         T2I_E_UNSUPPORTED);
   if (vae_config_)
-    t2i::must_fit(vae_config_->latent_channels, "vae/config.json: 'latent_channels'", u.out_channels,
+    t2i::must_fit(vae_config_->latent_channels, parts.file("vae") + ": 'latent_channels'", u.out_channels,
                   "unet/config.json: 'out_channels'");
   for (const Text* text : {&text_1_, &text_2_})
     if (text->config && always_skipped + clip_skip_ > text->config->layers)
@@ -49,8 +49,9 @@ void Sdxl::check_fit() const {
   if (!text_2_.config) return;  // nothing that could fit or not
   const t2i::ClipTextConfig& second = *text_2_.config;
   t2i::must_fit(second.width + (text_1_.config ? text_1_.config->width : 0),
-                text_1_.config ? "'hidden_size' of text_encoder/config.json and text_encoder_2/config.json together"
-                               : "text_encoder_2/config.json: 'hidden_size'",
+                text_1_.config
+                    ? "'hidden_size' of " + parts.file("text_encoder") + " and text_encoder_2/config.json together"
+                    : "text_encoder_2/config.json: 'hidden_size'",
                 u.down.front().context_width, "unet/config.json: 'cross_attention_dim'");
   const int64_t sizes = is_refiner() ? 5 : 6;
   t2i::must_fit(second.projection_width + sizes * u.addition_time_width,

@@ -39,7 +39,7 @@ class Sdxl : public t2i::WithAutoencoder {
   };
 
   bool is_refiner() const { return !text_1_.config; }
-  void check_fit() const;
+  void check_fit(const t2i::PartConfigs& parts) const;
   std::string description(const t2i::Json& config) const;
   void tokenize_for(Text& text, std::span<const char* const> texts, t2i::Sink out);
   t2i::Tensor sizes_for_the_unet(const t2i::Tensor& time_ids) const;

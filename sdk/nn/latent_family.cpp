@@ -3,7 +3,11 @@
 namespace t2i {
 
 PartConfigs::PartConfigs(const Json& config)
-    : parts_(config.at("parts")), classes_(config.value("classes", Json::object())) {}
+    : parts_(config.at("parts")),
+      classes_(config.value("classes", Json::object())),
+      files_(config.value("files", Json::object())) {}
+
+std::string PartConfigs::file(const std::string& part) const { return files_.value(part, part + "/config.json"); }
 
 bool PartConfigs::read(const std::string& part, const std::string& class_name,
                        const std::function<void(const Json&, const std::string&)>& reader) {
@@ -11,8 +15,9 @@ bool PartConfigs::read(const std::string& part, const std::string& class_name,
   try {
     Json named = classes_.value(part, Json(class_name));
     if (named.is_string() && named != "" && named != class_name)
-      fail("model_index.json: '" + part + "' is " + named.dump() + "; supported: \"" + class_name + "\"");
-    reader(parts_[part], part + "/config.json");
+      fail((files_.contains(part) ? file(part) : "model_index.json") + ": '" + part + "' is " + named.dump() +
+           "; supported: \"" + class_name + "\"");
+    reader(parts_[part], file(part));
     return true;
   } catch (const Error& e) {
     problems_ += (problems_.empty() ? "" : "\n") + std::string(e.what());

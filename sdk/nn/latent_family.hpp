@@ -17,15 +17,18 @@ class PartConfigs {
  public:
   explicit PartConfigs(const Json& config);
 
-  // Calls `reader(config.json, "PART/config.json")` where the folder has that part; false where it has not, or where
-  // something was wrong. model_index.json must call it `class_name`, if it says anything.
+  // Calls `reader(config.json, file(part))` where the folder has that part; false where it has not, or where something
+  // was wrong. model_index.json must call it `class_name`, if it says anything; of a part from elsewhere its
+  // configuration must.
   bool read(const std::string& part, const std::string& class_name,
             const std::function<void(const Json&, const std::string& file)>& reader);
+  // "PART/config.json", or where that of a part from elsewhere lies.
+  std::string file(const std::string& part) const;
   // Throws Error with every problem found, if there was one.
   void done() const;
 
  private:
-  Json parts_, classes_;
+  Json parts_, classes_, files_;
   std::string problems_;
 };
 

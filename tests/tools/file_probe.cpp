@@ -1,8 +1,8 @@
 // What core/checkpoint makes of files, as JSON, for comparison with the programs that others wrote.
-//   file_probe judge PACK            each file of PACK (8-byte length, bytes, …): accepted with these tensors, or the error
-//   file_probe write SPEC OUT        a safetensors file from SPEC: {"metadata": {…}, "tensors": [{name, dtype, shape, hex}]}
-//   file_probe model PATH            where it is, its parts
-//   file_probe weights PATH PART [VARIANT]   the part's tensors with their SHA-256
+//   file_probe judge PACK            each file of PACK (8-byte length, bytes, …): accepted with these tensors, or the
+//   error file_probe write SPEC OUT        a safetensors file from SPEC: {"metadata": {…}, "tensors": [{name, dtype,
+//   shape, hex}]} file_probe model PATH            where it is, its parts file_probe part PATH NAME        where a part
+//   given by itself is, and its class file_probe weights PATH PART [VARIANT]   the part's tensors with their SHA-256
 //   file_probe sha256 FILE
 #include <cstdio>
 #include <iostream>
@@ -71,6 +71,11 @@ void show_model(const std::string& path) {
   std::cout << Json{{"root", model.root.string()}, {"class", model.pipeline_class}, {"parts", parts}, {"absent", model.absent}} << "\n";
 }
 
+void show_part(const std::string& path, const std::string& name) {
+  ModelPart part = open_model_part(path, name).take();
+  std::cout << Json{{"folder", part.folder.string()}, {"library", part.library}, {"class", part.class_name}} << "\n";
+}
+
 void show_weights(const std::string& path, const std::string& part, const std::string& variant) {
   ModelFolder model = open_model_folder(path).take();
   WeightSet weights = open_weights(*model.part(part).take(), variant).take();
@@ -87,6 +92,7 @@ int main(int count, char** given) try {
   if (args[0] == "judge") judge(args[1]);
   else if (args[0] == "write") write(args[1], args[2]);
   else if (args[0] == "model") show_model(args[1]);
+  else if (args[0] == "part") show_part(args[1], args[2]);
   else if (args[0] == "weights") show_weights(args[1], args[2], args[3]);
   else if (args[0] == "sha256") std::cout << sha256_of_file(args[1]).take() << "\n";
   else return static_cast<int>(Exit::usage);

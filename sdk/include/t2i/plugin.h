@@ -146,8 +146,10 @@ typedef struct t2i_metric_api { /* "t2i.metric/1" [step]: a scalar by name, read
 
 /* kind "model": a family of networks and how they play together. The core asks describe(), then builds the parts it
  * needs, one scope each, loads their weights, and calls the functions below with named tensors.
- * `config`: {"parts": {"unet": {...its config.json...}, ...}, "classes": {"unet": "UNet2DConditionModel"}, "scheduler":
- * {...}, "options": {"clip_skip": null, ...}}. Functions a model does not have are NULL. */
+ * `config`: {"parts": {"unet": {...its config.json...}, ...}, "classes": {"unet": "UNet2DConditionModel"}, "files":
+ * {"vae": "elsewhere/config.json"}, "scheduler": {...}, "index": {...model_index.json...}, "options": {"clip_skip":
+ * null, ...}}; files: what messages call a configuration that is not the model's own. Functions a model does not have
+ * are NULL. */
 typedef struct t2i_model {
   size_t size;
   int32_t (*create)(const char *config, void *assets, void **self); /* [main] reads configurations, declares nothing */
