@@ -13,7 +13,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers_losses import normal, uniform
+from diffusers_losses import normal, shuffled, uniform
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import AS_CAPTIONS, metrics, settings, t2i, triplet_data
@@ -132,3 +132,43 @@ def test_the_sizes_of_the_data_reach_the_denoiser(place, tmp_path):
         with torch.no_grad():
             wanted = (pipe.unet(noisy, t, embeds, added_cond_kwargs=added).sample - noise).square().mean().item()
         assert abs(losses[name] - wanted) <= 1e-5 * wanted, (name, losses[name], wanted)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_dropped_instruction_is_dropped_whole(place, tmp_path, keeps):
+    """The loss of one step of eight samples, of which some lose the instruction: its pooled text is that of the empty
+    prompt as well, or, with dropout_keeps_pooled, the instruction's, which is what diffusers' training script does."""
+    d, count = 0.25, 8
+    t2i("run", "--task", "ip2p", "--loss", "epsilon", "--model", place / "edit", "--data", place / "data", "--output", tmp_path / "run", *TRAIN,
+        *settings(train__train_batch_size=count, train__max_train_steps=1, data__random_flip="false", task__conditioning_dropout_prob=d,
+                  task__dropout_keeps_pooled=str(keeps).lower()))
+    pipe = diffusers.DiffusionPipeline.from_pretrained(place / "edit")
+    schedule, scale = diffusers.DDPMScheduler.from_config(pipe.scheduler.config), pipe.vae.config.scaling_factor
+    rows = [json.loads(line) for line in (place / "data" / "metadata.jsonl").read_text().splitlines()]
+
+    def posterior(name):
+        picture = torch.from_numpy(np.array(Image.open(place / "data" / name)).transpose(2, 0, 1)).float()
+        return pipe.vae.encode(picture[None] / 127.5 - 1).latent_dist
+
+    def text(words):
+        embeds, _, pooled, _ = pipe.encode_prompt(words, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+        return embeds, pooled
+
+    losses, dropped = {False: [], True: []}, []
+    with torch.no_grad():
+        for at in range(count):
+            key, row = (42, 0, at), rows[shuffled(at, count, 42, 0)]
+            target, p = posterior(row["output_image"]), uniform((42, 0, at), "conditioning_dropout")[0]
+            latents = (target.mean + target.std * torch.from_numpy(normal(key, "posterior", (4, 8, 8)))) * scale
+            source = posterior(row["input_image"]).mode() * (0 if d <= p < 3 * d else 1)
+            noise, t = torch.from_numpy(normal(key, "noise", (4, 8, 8)))[None], torch.tensor([int(uniform(key, "timesteps")[0] * 1000)])
+            dropped.append(p < 2 * d)
+            left = "" if dropped[-1] else row["instruction"]
+            seen = torch.cat([schedule.add_noise(latents, noise, t), source], 1)
+            for kept, pooled_of in {False: left, True: row["instruction"]}.items():
+                added = {"text_embeds": text(pooled_of)[1], "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]])}
+                losses[kept].append((pipe.unet(seen, t, text(left)[0], added_cond_kwargs=added).sample - noise).square().mean().item())
+    assert 0 < sum(dropped) < count
+    loss, wanted, other = metrics(tmp_path / "run")[0]["loss"], sum(losses[keeps]) / count, sum(losses[not keeps]) / count
+    # Sums in another order move it by 1e-7 of itself.
+    assert abs(loss - wanted) <= 2e-6 * wanted and abs(loss - other) > 1e-4 * wanted, (loss, wanted, other)

@@ -31,6 +31,20 @@ def test_ip2p_drops_by_one_draw_a_sample():
         assert abs(float(share.float().mean()) - d) < 4.5 * (d * (1 - d) / N) ** 0.5
 
 
+def test_ip2p_keeps_pooled_text_when_asked():
+    """As diffusers' train_instruct_pix2pix_sdxl.py does: torch.where(mask, null, prompt_embeds), and text_embeds as they are."""
+    key, given = abi.rng(N, seed=9, step=4), conditioning(N)
+    out = abi.Task("t2i-ip2p.so", dropout_keeps_pooled=True).apply(**given, rng=key)
+    by_default = abi.Task("t2i-ip2p.so").apply(**given, rng=key)
+    assert torch.equal(out["pooled"], given["pooled"]) and not torch.equal(by_default["pooled"], given["pooled"])
+    assert out.keys() == by_default.keys()
+    for name in ("prompt_embeds", "image_latents", "time_ids"):
+        assert torch.equal(out[name], by_default[name])
+    # A family without pooled text has nothing to keep.
+    without = {name: t for name, t in given.items() if "pooled" not in name}
+    assert "pooled" not in abi.Task("t2i-ip2p.so", dropout_keeps_pooled=True).apply(**without, rng=key)
+
+
 def test_dropout_is_a_function_of_the_draw_alone():
     task, given = abi.Task("t2i-ip2p.so", conditioning_dropout_prob=0.3), conditioning(64)
     key = abi.rng(64, seed=2)

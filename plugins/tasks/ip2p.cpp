@@ -3,17 +3,22 @@
 //
 // Training drops the instruction, the picture, or both, by one draw p ~ U[0,1) per sample and d = the option:
 //   instruction dropped: p < 2d,   picture dropped: d <= p < 3d.
+// A dropped instruction is dropped whole, the pooled text of families that have it included, as generating asks for it:
+// there "neither" has the pooled text of the negative prompt. diffusers' training script keeps the instruction's; with
+// dropout_keeps_pooled, so does this.
 // Generating combines three predictions (eq. 3 there):
 //   e = e(none, none) + s_T (e(picture, text) - e(picture, none)) + s_I (e(picture, none) - e(none, none)).
 #include <t2i/conditioning.hpp>
 
 struct InstructPix2Pix {
   double guidance, image_guidance, dropout;
+  bool keeps_pooled;
 
   explicit InstructPix2Pix(const t2i::Json& config)
       : guidance(config.at("guidance_scale")),
         image_guidance(config.at("image_guidance_scale")),
-        dropout(config.at("conditioning_dropout_prob")) {}
+        dropout(config.at("conditioning_dropout_prob")),
+        keeps_pooled(config.at("dropout_keeps_pooled")) {}
   const char* describe() const {
     return R"({"columns": [{"name": "input_image", "kind": "image", "use": "source"},
                            {"name": "instruction", "kind": "text", "use": "prompt"},
@@ -30,7 +35,9 @@ struct InstructPix2Pix {
       t2i::Tensor image_dropped = op<"logical_and">({op<"ge.Scalar">({p, dropout}), op<"lt.Scalar">({p, 3 * dropout})});
       image = op<"masked_fill.Scalar">({image, t2i::per_sample(image_dropped, image), 0.0});
     }
-    t2i::pass_conditioning(in, out, text_dropped, {"image_latents"});
+    const bool as_it_is = keeps_pooled && in.has("pooled");
+    t2i::pass_conditioning(in, out, text_dropped, {"image_latents", as_it_is ? "pooled" : ""});
+    if (as_it_is) out.put("pooled", in["pooled"]);
     out.put("image_latents", image);
   }
 
@@ -55,5 +62,7 @@ T2I_PLUGIN("t2i.task.ip2p", "0.1.0", "Apache-2.0",
            t2i::task<InstructPix2Pix>("ip2p", "edit a picture by an instruction (InstructPix2Pix)", R"({
   "conditioning_dropout_prob": {"type": "number", "default": 0.05, "minimum": 0, "maximum": 0.3333333333333333,
                                 "description": "d of one draw p a sample: p < 2d drops the instruction, d <= p < 3d the picture"},
+  "dropout_keeps_pooled": {"type": "boolean", "default": false,
+                           "description": "a dropped instruction leaves its pooled text, as in diffusers' training script; else that is dropped too"},
   "guidance_scale": {"type": "number", "default": 7.5, "minimum": 0, "description": "how strongly the instruction is followed"},
   "image_guidance_scale": {"type": "number", "default": 1.5, "minimum": 0, "description": "how closely the picture is kept"}})"))
