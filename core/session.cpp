@@ -11,6 +11,7 @@
 #include "core/plug/host.h"
 #include "core/plug/trial.h"
 #include "core/precision/device.h"
+#include "core/precision/held.h"
 
 namespace t2i {
 
@@ -194,20 +195,13 @@ void load_role(Session& s, const Config& config, const std::string& role, at::Sc
     if (!s.model->has(part)) load_part(s, config, part, dtype);
 }
 
-// auto never takes half precision on a CPU: there it saves memory alone. Without instructions for it products are done in
-// float32 (core/kernel/rounded.h), at float32's speed.
 static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::string& part) {
-  bool asked = config.model.dtype != "auto";
-  if (!asked && s.device.is_cpu()) return at::kFloat;
-  at::ScalarType wanted = asked ? dtype_from(config.model.dtype, "model.dtype")
-                                : dtype_from(config.train.mixed_precision, "train.mixed_precision");
-  const Json allowed = s.model->about().at("parts").at(part).value("dtypes", Json::array());
-  if (wanted == at::kFloat || allowed.empty() || std::count(allowed.begin(), allowed.end(), dtype_name(wanted)))
-    return wanted;
-  if (asked)
+  HeldType held =
+      held_type(config.model.dtype, config.train.mixed_precision, s.device, s.model->about().at("parts").at(part));
+  if (!held.refused.empty())
     s.notices.push_back(fmt::format("{} is held in float32: it is not made for {}, which model.dtype asks for",
-                                    shown_folder(s, part), dtype_name(wanted)));
-  return at::kFloat;
+                                    shown_folder(s, part), held.refused));
+  return held.type;
 }
 
 void load_frozen_role(Session& s, const Config& config, const std::string& role) {

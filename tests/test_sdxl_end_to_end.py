@@ -172,3 +172,14 @@ def test_a_dropped_instruction_is_dropped_whole(place, tmp_path, keeps):
     loss, wanted, other = metrics(tmp_path / "run")[0]["loss"], sum(losses[keeps]) / count, sum(losses[not keeps]) / count
     # Sums in another order move it by 1e-7 of itself.
     assert abs(loss - wanted) <= 2e-6 * wanted and abs(loss - other) > 1e-4 * wanted, (loss, wanted, other)
+
+
+def test_the_vae_is_held_in_float32(place, tmp_path):
+    """Whatever is trained in, and also where model.dtype asks for float16, which it exceeds; on a GPU core/precision/held_test.cpp has
+    what follows from the same description."""
+    for name, said, changes in [("bf16", [], dict(train__mixed_precision="bf16")),
+                                ("float16", ["/vae is held in float32: it is not made for float16", "held in float16: text_encoder ("],
+                                 dict(model__dtype="float16"))]:
+        done = t2i("run", "--task", "text", "--model", place / "text", "--data", place / "data", "--output", tmp_path / name, *TRAIN, *AS_CAPTIONS,
+                   *settings(train__max_train_steps=1, **changes))
+        assert all(text in done.stderr for text in said) and ("held in" in done.stderr) == bool(said), done.stderr

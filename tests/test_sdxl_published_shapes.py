@@ -63,6 +63,8 @@ def test_names_and_shapes(unet, texts, million):
     count = sum(torch.Size(s).numel() for s in ours["unet"].values())
     assert round(count / 1e6, 1) == million
     assert about["resolution"] == 1024 and about["token_limit"] == 77 and about["size_conditioning"]
+    # In float32 whatever the training's precision, and never in float16.
+    assert about["parts"]["vae"]["auto_dtype"] == "float32" and "float16" not in about["parts"]["vae"]["dtypes"]
     assert about["latent"] == {"channels": 4, "downscale": 8} and about["first_layer"]["channels"] == 4
 
 

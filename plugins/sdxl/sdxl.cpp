@@ -63,6 +63,9 @@ std::string Sdxl::description(const Json& config) const {
   Json about;
   about["parts"]["unet"] = {{"role", "denoiser"}};
   about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
+  // Whatever the training's precision: the published one exceeds float16, and the eight bits of bfloat16 would show in
+  // every latent that is learnt from.
+  about["parts"]["vae"]["auto_dtype"] = "float32";
   // A refiner has no first text encoder, and a folder without both is named as such when they are needed.
   if (text_1_.config || !text_2_.config) about["parts"][text_1_.part] = t2i::clip_text_part();
   about["parts"][text_2_.part] = t2i::clip_text_part();

@@ -1,0 +1,22 @@
+// In which type a part that is not trained is held in memory: what was asked for, where the part allows it.
+#pragma once
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <string>
+
+#include "core/base/json.h"
+
+namespace t2i {
+
+struct HeldType {
+  at::ScalarType type;
+  std::string refused;  // the type that was asked for and that the part is not made for; empty where there was none
+};
+
+// `asked` is model.dtype. auto is float32 on a CPU, where half precision saves memory alone, and on a GPU the type of
+// train.mixed_precision. `part` is what the model's describe() says of the part: "auto_dtype" is then taken in place of
+// that, and what is not among its "dtypes" is float32.
+HeldType held_type(const std::string& asked, const std::string& mixed_precision, at::Device device, const Json& part);
+
+}  // namespace t2i
