@@ -6,8 +6,6 @@ another picture's size, source latents that are not shifted and scaled, a widene
 """
 
 import json
-import os
-import shutil
 
 import diffusers
 import numpy as np
@@ -16,25 +14,14 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers_losses import normal, uniform
+from end_to_end import PROMPTS, TRAIN, assert_equal_pictures, by_diffusers, data_picture_and_latents, drawn, latents_of, louder, opened, source_of
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from tiny import AS_CAPTIONS, metrics, settings, t2i, triplet_data
+from tiny import AS_CAPTIONS, metrics, settings, t2i
 
 from make_folders import make_flux
 
-PROMPTS = ["a red ball on the table", "zwei grüne Dreiecke"]
 LENGTH = 24  # of a text for T5: all 512 would make most of the time
-TRAIN = settings(data__resolution=16, data__num_workers=1, train__max_train_steps=3, train__train_batch_size=2, train__gradient_accumulation_steps=1,
-                 train__mixed_precision="fp32", optimizer__learning_rate=1e-3, validation__every_steps=0, plugin__t5_length=LENGTH)
-
-
-def louder(folder):
-    """Random weights make grey pictures: the last layers are scaled until pictures have contrast."""
-    for part, layer, factor in [("transformer", "proj_out", 2.0), ("vae", "decoder.conv_out", 6.0)]:
-        path = os.path.join(folder, part, "diffusion_pytorch_model.safetensors")
-        weights = load_file(path)
-        weights[layer + ".weight"] *= factor
-        save_file(weights, path, metadata={"format": "pt"})
+TRAIN = [*TRAIN, *settings(plugin__t5_length=LENGTH)]
 
 
 @pytest.fixture(scope="module")
@@ -43,52 +30,31 @@ def place(tmp_path_factory):
     for name, options in {"dev": {}, "schnell": {"transformer": {"guidance_embeds": False}, "scheduler": {}},
                           "edit": {"transformer": {"in_channels": 128, "out_channels": 64}}}.items():
         make_flux(str(root / name), seed=len(name), **options)
-        louder(root / name)
-    triplet_data(root / "data", count=8)
-    random = np.random.default_rng(1)
-    Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((16, 16), Image.BICUBIC).save(root / "source.png")
-    torch.manual_seed(7)
-    save_file({"latents": torch.randn(2, 16, 8, 8)}, root / "latents.safetensors")
+        louder(root / name, "transformer", "proj_out")
+    data_picture_and_latents(root, channels=16)
     return root
 
 
-def drawn(place, folder, *args):
-    shutil.rmtree(place / "out", ignore_errors=True)
-    texts = [x for p in PROMPTS for x in ("--prompt", p)]
-    t2i("generate", "--model", folder, "--output", place / "out", "--latents", place / "latents.safetensors", "--size", "16x16", "--batch", 2,
-        "--steps", 6, *texts, *args)
-    return np.stack([np.array(Image.open(place / "out" / f"{i:05}.png")) for i in range(len(PROMPTS))]).astype(int)
-
-
-def by_diffusers(place, folder, **arguments):
-    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
-    pipe.set_progress_bar_config(disable=True)
-    latents = pipe._pack_latents(load_file(place / "latents.safetensors")["latents"], 2, 16, 8, 8)
-    out = pipe(prompt=PROMPTS, latents=latents, output_type="np", height=16, width=16, num_inference_steps=6, **arguments).images
-    assert out.std() > 0.08, "pictures without contrast would be equal whatever was drawn"
-    return (out * 255).round().astype(int)
+def picture_of(place, folder, **arguments):
+    pipe = opened(folder)
+    return by_diffusers(pipe, pipe._pack_latents(latents_of(place), 2, 16, 8, 8), **arguments)
 
 
 def edited_by_diffusers(place, folder, monkeypatch):
     """The pipeline draws its source from the posterior; edits here take the mode."""
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
-    return by_diffusers(place, folder, control_image=[Image.open(place / "source.png").convert("RGB")] * 2)
-
-
-def assert_equal_pictures(mine, theirs):
-    # 2 of 255: float32 sums in another order move a value across a rounding border, of which guidance makes more.
-    assert mine.shape == theirs.shape and np.abs(mine - theirs).max() <= 2 and (mine != theirs).mean() < 0.02
+    return picture_of(place, folder, control_image=[source_of(place)] * 2)
 
 
 @pytest.mark.parametrize("name", ["dev", "schnell"])
 def test_pictures_from_text(place, name):
     """As the pipeline without any argument: guidance 3.5 told to the model, no second prediction."""
-    assert_equal_pictures(drawn(place, place / name), by_diffusers(place, place / name))
+    assert_equal_pictures(drawn(place, place / name), picture_of(place, place / name))
 
 
 def test_true_guidance(place):
     mine = drawn(place, place / "schnell", "--guidance", 4, "--negative", "dark")
-    assert_equal_pictures(mine, by_diffusers(place, place / "schnell", true_cfg_scale=4.0, negative_prompt=["dark"] * 2))
+    assert_equal_pictures(mine, picture_of(place, place / "schnell", true_cfg_scale=4.0, negative_prompt=["dark"] * 2))
 
 
 def test_edited_pictures(place, monkeypatch):
@@ -108,7 +74,7 @@ def test_training_leaves_a_folder_that_draws_the_same(place, task, name, monkeyp
     before, after = (json.loads((f / "scheduler" / "scheduler_config.json").read_text()) for f in (place / name, out / "final"))
     assert {**before, "_diffusers_version": 0} == {**after, "_diffusers_version": 0}
     if task == "text":
-        assert_equal_pictures(drawn(place, out / "final"), by_diffusers(place, out / "final"))
+        assert_equal_pictures(drawn(place, out / "final"), picture_of(place, out / "final"))
         return
     config = json.loads((out / "final" / "transformer" / "config.json").read_text())
     assert config["in_channels"] == 128 and config["out_channels"] == 64

@@ -6,7 +6,6 @@ patch embedding that changes step 0, a scheduler that loses its shift.
 """
 
 import json
-import os
 import shutil
 
 import diffusers
@@ -14,25 +13,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers_losses import normal
+from end_to_end import (PROMPTS, TRAIN, as_pixels, assert_equal_pictures, by_diffusers, data_picture_and_latents,
+                        drawn, latents_of, louder, opened, source_of)
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from tiny import AS_CAPTIONS, metrics, settings, t2i, triplet_data
+from safetensors.torch import load_file
+from tiny import AS_CAPTIONS, metrics, settings, t2i
 
 from make_folders import TEXT, TEXT_2, make_sd3
-
-PROMPTS = ["a red ball on the table", "zwei grüne Dreiecke"]
-TRAIN = settings(data__resolution=16, data__num_workers=1, train__max_train_steps=3, train__train_batch_size=2, train__gradient_accumulation_steps=1,
-                 train__mixed_precision="fp32", optimizer__learning_rate=1e-3, validation__every_steps=0)
-
-
-def louder(folder):
-    """Random weights make grey pictures: the last layers are scaled until pictures have contrast."""
-    for part, layer, factor in [("transformer", "proj_out", 2.0), ("vae", "decoder.conv_out", 6.0)]:
-        path = os.path.join(folder, part, "diffusion_pytorch_model.safetensors")
-        weights = load_file(path)
-        weights[layer + ".weight"] *= factor
-        save_file(weights, path, metadata={"format": "pt"})
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -40,49 +27,30 @@ def place(tmp_path_factory):
     make_sd3(str(root / "model"), seed=4, t5={})
     make_sd3(str(root / "no_t5"), seed=5)
     for name in ("model", "no_t5"):
-        louder(root / name)
-    triplet_data(root / "data", count=8)
-    random = np.random.default_rng(1)
-    Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((16, 16), Image.BICUBIC).save(root / "source.png")
-    torch.manual_seed(7)
-    save_file({"latents": torch.randn(2, 16, 8, 8)}, root / "latents.safetensors")
+        louder(root / name, "transformer", "proj_out")
+    data_picture_and_latents(root, channels=16)
     return root
 
 
-def opened(folder):
+def complete(folder):
     """diffusers wants to be told of what a folder leaves out."""
     index = json.loads((folder / "model_index.json").read_text())
-    none = {name: None for name in ("text_encoder_3", "tokenizer_3") if index.get(name, [None])[0] is None}
-    pipe = diffusers.DiffusionPipeline.from_pretrained(folder, **none)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return opened(folder, **{name: None for name in ("text_encoder_3", "tokenizer_3") if index.get(name, [None])[0] is None})
 
 
-def drawn(place, folder, *args):
-    shutil.rmtree(place / "out", ignore_errors=True)
-    texts = [x for p in PROMPTS for x in ("--prompt", p)]
-    t2i("generate", "--model", folder, "--output", place / "out", "--latents", place / "latents.safetensors", "--size", "16x16", "--batch", 2,
-        "--steps", 6, *texts, *args)
-    return np.stack([np.array(Image.open(place / "out" / f"{i:05}.png")) for i in range(len(PROMPTS))]).astype(int)
-
-
-def by_diffusers(place, folder, **arguments):
-    pipe = opened(folder)
-    out = pipe(prompt=PROMPTS, latents=load_file(place / "latents.safetensors")["latents"], output_type="np", height=16, width=16,
-               num_inference_steps=6, **arguments).images
-    assert out.std() > 0.08, "pictures without contrast would be equal whatever was drawn"
-    return (out * 255).round().astype(int)
+def picture_of(place, folder, **arguments):
+    return by_diffusers(complete(folder), latents_of(place), **arguments)
 
 
 @torch.no_grad()
 def edited_by_diffusers(place, folder, guidance, image_guidance):
     """InstructPix2Pix' three predictions (Brooks et al. 2023, equation 3) with diffusers' parts."""
-    pipe = opened(folder)
+    pipe = complete(folder)
     embeds, negative, pooled, negative_pooled = pipe.encode_prompt(PROMPTS, PROMPTS, PROMPTS, device="cpu")
-    pixels = torch.from_numpy(np.array(Image.open(place / "source.png").convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1
+    pixels = torch.from_numpy(np.array(source_of(place))).permute(2, 0, 1)[None] / 127.5 - 1
     source = (pipe.vae.encode(pixels).latent_dist.mode() - pipe.vae.config.shift_factor) * pipe.vae.config.scaling_factor
     source = source.repeat(2, 1, 1, 1)
-    x = load_file(place / "latents.safetensors")["latents"]
+    x = latents_of(place)
     pipe.scheduler.set_timesteps(6)
 
     def predict(t, image, text, its_pooled):
@@ -93,21 +61,14 @@ def edited_by_diffusers(place, folder, guidance, image_guidance):
                              predict(t, torch.zeros_like(source), negative, negative_pooled))
         x = pipe.scheduler.step(none + guidance * (full - image) + image_guidance * (image - none), t, x).prev_sample
     out = pipe.vae.decode(x / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor).sample
-    out = (out / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    assert out.std() > 0.08
-    return (out * 255).round().astype(int)
-
-
-def assert_equal_pictures(mine, theirs):
-    # 2 of 255: float32 sums in another order move a value across a rounding border, of which guidance makes more.
-    assert mine.shape == theirs.shape and np.abs(mine - theirs).max() <= 2 and (mine != theirs).mean() < 0.02
+    return as_pixels((out / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy())
 
 
 @pytest.mark.parametrize("name", ["model", "no_t5"])
 @pytest.mark.parametrize("negative", [None, "dark"])
 def test_pictures_from_text(place, name, negative):
     mine = drawn(place, place / name, "--guidance", 5, *(["--negative", negative] if negative else []))
-    theirs = by_diffusers(place, place / name, guidance_scale=5.0, negative_prompt=[negative] * 2 if negative else None)
+    theirs = picture_of(place, place / name, guidance_scale=5.0, negative_prompt=[negative] * 2 if negative else None)
     assert_equal_pictures(mine, theirs)
 
 
@@ -152,7 +113,7 @@ def test_training_leaves_a_folder_that_draws_the_same(place, task, name):
     scheduler = json.loads((out / "final" / "scheduler" / "scheduler_config.json").read_text())
     assert scheduler["_class_name"] == "FlowMatchEulerDiscreteScheduler" and scheduler["shift"] == 3.0
     if task == "text":
-        assert_equal_pictures(drawn(place, out / "final", "--guidance", 3), by_diffusers(place, out / "final", guidance_scale=3.0))
+        assert_equal_pictures(drawn(place, out / "final", "--guidance", 3), picture_of(place, out / "final", guidance_scale=3.0))
         return
     transformer = diffusers.SD3Transformer2DModel.from_pretrained(out / "final" / "transformer")
     assert transformer.config.in_channels == 32 and transformer.config.out_channels == 16

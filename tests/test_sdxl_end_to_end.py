@@ -6,82 +6,44 @@ text that is not dropped or not dropped together with the rest.
 """
 
 import json
-import os
-import shutil
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers_losses import normal, shuffled, uniform
+from end_to_end import TRAIN, assert_equal_pictures, by_diffusers, data_picture_and_latents, drawn, latents_of, louder, opened, source_of
 from PIL import Image
-from safetensors.torch import load_file, save_file
-from tiny import AS_CAPTIONS, metrics, settings, t2i, triplet_data
+from tiny import AS_CAPTIONS, metrics, settings, t2i
 
 from make_folders import make_sdxl
-
-PROMPTS = ["a red ball on the table", "zwei grüne Dreiecke"]
-TRAIN = settings(data__resolution=16, data__num_workers=1, train__max_train_steps=3, train__train_batch_size=2, train__gradient_accumulation_steps=1,
-                 train__mixed_precision="fp32", optimizer__learning_rate=1e-3, validation__every_steps=0)
-
-
-def louder(folder):
-    """Random weights make grey pictures: the last layers are scaled until pictures have contrast."""
-    for part, layer, factor in [("unet", "conv_out", 2.0), ("vae", "decoder.conv_out", 6.0)]:
-        path = os.path.join(folder, part, "diffusion_pytorch_model.safetensors")
-        weights = load_file(path)
-        weights[layer + ".weight"] *= factor
-        save_file(weights, path, metadata={"format": "pt"})
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("sdxl")
     for name, options in {"text": {}, "no_zeros": {"zeros": False}, "edit": {"unet": {"in_channels": 8}}}.items():
         make_sdxl(str(root / name), seed=len(name), **options)
-        louder(root / name)
-    triplet_data(root / "data", count=8)
-    random = np.random.default_rng(1)
-    Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((16, 16), Image.BICUBIC).save(root / "source.png")
-    torch.manual_seed(7)
-    save_file({"latents": torch.randn(2, 4, 8, 8)}, root / "latents.safetensors")
+        louder(root / name, "unet", "conv_out")
+    data_picture_and_latents(root, channels=4)
     return root
 
 
-def drawn(place, folder, *args):
-    shutil.rmtree(place / "out", ignore_errors=True)
-    texts = [x for p in PROMPTS for x in ("--prompt", p)]
-    t2i("generate", "--model", folder, "--output", place / "out", "--latents", place / "latents.safetensors", "--size", "16x16", "--batch", 2,
-        "--steps", 6, *texts, *args)
-    return np.stack([np.array(Image.open(place / "out" / f"{i:05}.png")) for i in range(len(PROMPTS))]).astype(int)
-
-
-def by_diffusers(place, folder, **arguments):
-    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
-    pipe.set_progress_bar_config(disable=True)
-    out = pipe(prompt=PROMPTS, latents=load_file(place / "latents.safetensors")["latents"], output_type="np", height=16, width=16,
-               num_inference_steps=6, **arguments).images
-    assert out.std() > 0.08, "pictures without contrast would be equal whatever was drawn"
-    return (out * 255).round().astype(int)
-
-
-def assert_equal_pictures(mine, theirs):
-    # 2 of 255: float32 sums in another order move a value across a rounding border, of which guidance makes more.
-    assert mine.shape == theirs.shape and np.abs(mine - theirs).max() <= 2 and (mine != theirs).mean() < 0.02
+def picture_of(place, folder, **arguments):
+    return by_diffusers(opened(folder), latents_of(place), **arguments)
 
 
 @pytest.mark.parametrize("name", ["text", "no_zeros"])
 @pytest.mark.parametrize("negative", [None, "dark"])
 def test_pictures_from_text(place, name, negative):
     mine = drawn(place, place / name, "--guidance", 5, *(["--negative", negative] if negative else []))
-    theirs = by_diffusers(place, place / name, guidance_scale=5.0, negative_prompt=[negative] * 2 if negative else None)
+    theirs = picture_of(place, place / name, guidance_scale=5.0, negative_prompt=[negative] * 2 if negative else None)
     assert_equal_pictures(mine, theirs)
 
 
 def test_edited_pictures(place):
     source = place / "source.png"
     mine = drawn(place, place / "edit", "--guidance", 4, "--image-guidance", 1.5, "--image", source)
-    theirs = by_diffusers(place, place / "edit", guidance_scale=4.0, image_guidance_scale=1.5, image=[Image.open(source).convert("RGB")] * 2)
+    theirs = picture_of(place, place / "edit", guidance_scale=4.0, image_guidance_scale=1.5, image=[source_of(place)] * 2)
     assert_equal_pictures(mine, theirs)
 
 
@@ -95,11 +57,11 @@ def test_training_leaves_a_folder_that_draws_the_same(place, task, loss):
     index = json.loads((out / "final" / "model_index.json").read_text())
     assert index["_class_name"] == {"text": "StableDiffusionXLPipeline", "ip2p": "StableDiffusionXLInstructPix2PixPipeline"}[task]
     if task == "text":
-        mine, theirs = drawn(place, out / "final", "--guidance", 3), by_diffusers(place, out / "final", guidance_scale=3.0)
+        mine, theirs = drawn(place, out / "final", "--guidance", 3), picture_of(place, out / "final", guidance_scale=3.0)
     else:
         source = place / "source.png"
         mine = drawn(place, out / "final", "--guidance", 3, "--image-guidance", 1.2, "--image", source)
-        theirs = by_diffusers(place, out / "final", guidance_scale=3.0, image_guidance_scale=1.2, image=[Image.open(source).convert("RGB")] * 2)
+        theirs = picture_of(place, out / "final", guidance_scale=3.0, image_guidance_scale=1.2, image=[source_of(place)] * 2)
     assert_equal_pictures(mine, theirs)
 
 
