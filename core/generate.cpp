@@ -12,6 +12,7 @@
 #include "core/generate/picture_folder.h"
 #include "core/generate/prompts.h"
 #include "core/generate/source_image.h"
+#include "core/plug/long_texts.h"
 #include "core/precision/device.h"
 #include "core/session.h"
 
@@ -71,6 +72,17 @@ std::vector<std::string> texts_of(const std::vector<PictureRequest>& pictures) {
   return texts;
 }
 
+// Every text as it was given, negative ones among them.
+std::vector<TextAt> texts_at(const std::vector<Prompt>& prompts, const std::string& negative) {
+  std::vector<TextAt> texts;
+  for (const Prompt& p : prompts) {
+    texts.push_back({p.text, p.where});
+    if (p.negative) texts.push_back({*p.negative, p.where});
+  }
+  if (!negative.empty()) texts.push_back({negative, "--negative"});
+  return texts;
+}
+
 void show_progress(size_t picture, size_t pictures, size_t step, size_t steps) {
   if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\x1b[K{} of {} pictures · step {} of {}{}", picture, pictures, step, steps, step == steps ? "\r\x1b[K" : "");
 }
@@ -116,6 +128,7 @@ int generate_command(const GenerateOptions& options) {
 
   // Text encoders can be larger than what draws: where all texts take less, they are encoded and the encoders go first.
   load_role(*session, config, "text_encoder", dtype);
+  for (std::string& notice : long_texts_notices(model, texts_at(prompts, options.negative), "prompt")) session->notices.push_back(std::move(notice));
   if (painter.remember(texts_of(pictures), model.weight_bytes("text_encoder") / 4)) model.release("text_encoder");
   load_role(*session, config, "vae", at::kFloat);  // half precision shows in the picture, and float16 overflows in some
   load_role(*session, config, "denoiser", dtype);

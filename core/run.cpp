@@ -78,6 +78,8 @@ int run_command(const RunOptions& options) {
   if (std::string n = changed_prediction(*session); !n.empty()) logbook.note("notice: " + n);
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
+  if (group->is_first())
+    for (const std::string& n : long_text_notices(config, *session, dataset)) logbook.note("notice: " + n);
   logbook.note(fmt::format("{} · {} · {}: {:.2f} M parameters, {:.2f} M trained; {} samples, {} a step, {} steps{}", session->model->id(),
                            session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
                            static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,

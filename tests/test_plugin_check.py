@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from make_folders import make_flux, make_sd15, make_sd3, make_sdxl
 from tiny import sd_folder
 
 BUILD = os.environ.get("T2I_BUILD", os.path.join(os.path.dirname(__file__), "..", "build"))
@@ -129,22 +130,35 @@ def test_what_others_may_write_breaks_f2(tmp_path, what):
     assert "others than its owner may write to this" in rules["F2"][1] and rules["D2"][0] == "skip", said
 
 
-def test_the_built_in_model_on_a_folder(sd):
-    """Everything but the rule for losses runs, on a model of 0.8 M parameters."""
-    rules, code, said = check(os.path.join(BUILD, "lib", "t2i", "t2i-sd15.so"), "--model", sd)
+MODELS = {"sd15": make_sd15, "sdxl": make_sdxl, "sd3": lambda folder: make_sd3(folder, t5={}), "flux": make_flux}
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_the_built_in_models_on_a_folder(tmp_path, family):
+    """Everything but the rule for losses runs, on models of about a million parameters."""
+    MODELS[family](str(tmp_path / "model"))
+    rules, code, said = check(os.path.join(BUILD, "lib", "t2i", f"t2i-{family}.so"), "--model", tmp_path / "model")
     assert code == 0 and {r for r, (status, _) in rules.items() if status != "pass"} == {"G1"}, said
     assert re.search(r"(all|\d+ of) \d+ host calls failed in turn", rules["E5"][1]), said
-    assert re.search(r"(all|\d+ of) 100 steps of model 'sd15'", rules["M1"][1]), said
+    assert re.search(rf"(all|\d+ of) 100 steps of model '{family}'", rules["M1"][1]), said
 
 
-@pytest.mark.parametrize("name", ["epsilon", "v_prediction", "min_snr", "rectified_flow", "text", "ip2p", "sd15"])
+def test_every_built_in_plugin_is_checked():
+    built = {f[4:-3] for f in os.listdir(os.path.join(BUILD, "lib", "t2i")) if f.endswith(".so")}
+    assert built == {*BUILT_IN, *MODELS}
+
+
+BUILT_IN = ["epsilon", "v_prediction", "min_snr", "rectified_flow", "text", "ip2p", *MODELS]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_plugins_pass(name):
     rules, code, said = check(os.path.join(BUILD, "lib", "t2i", f"t2i-{name}.so"))
     assert code == 0 and not [r for r, (status, _) in rules.items() if status == "fail"], said
     must_run = {"F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "D1", "D2", "D3"}
-    if name != "sd15":
+    if name not in MODELS:
         must_run |= {"D4", "D5", "D6", "D7", "E1", "E2", "E3", "E4", "E5", "M1", "M2", "R1", "R2", "R3", "G2"}
-    if name not in ("sd15", "text", "ip2p"):
+    if name not in (*MODELS, "text", "ip2p"):
         must_run |= {"M3", "G1"}
     assert must_run <= {r for r, (status, _) in rules.items() if status == "pass"}, said
 

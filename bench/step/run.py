@@ -1,6 +1,6 @@
 """Times training steps of t2i against diffusers with PyTorch eager: same weights, batch, noise, timesteps and dtype.
 
-    run.py --model small|middle|sd15 [--dtype float32|bfloat16] [--pairs N] [--channels-last] [--recompute]
+    run.py --model MODEL [--dtype float32|bfloat16] [--pairs N] [--channels-last] [--recompute]
 
 Runs of the two sides alternate, one at a time, each in a process of its own. Losses must agree in every pair; else there
 is no timing. Prints a row of a markdown table (with its head), then what it was measured under.
@@ -18,7 +18,9 @@ from machine import Machine, busy_machine, probe_gflops
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # Steps of a run, of them dropped as warm-up, pairs.
-PLAN = {"small": (30, 5, 7), "middle": (8, 2, 7), "sd15": (3, 1, 2)}
+PLAN = {"small": (30, 5, 7), "middle": (8, 2, 7), "sd15": (3, 1, 2), "sdxl-middle": (8, 2, 5), "sd3-middle": (8, 2, 5),
+        "flux-middle": (8, 2, 5), "sdxl": (3, 1, 1), "sd35-medium": (3, 1, 1)}
+RECOMPUTED = ("sdxl", "sd35-medium")  # their activations would not fit beside the weights
 # How far losses may differ, relative: at step 1, and in any later step (large models: ten times that). Later, other orders
 # of sums have gone through AdamW, whose first updates depend on the gradient's sign alone, however small it is.
 NEAR = {"float32": (1e-5, 1e-4), "bfloat16": (5e-3, 5e-3)}
@@ -63,7 +65,9 @@ def measure(args, folder, machine):
     common = ["--model", folder, "--inputs", folder / "inputs.safetensors", "--steps", args.steps, "--threads", machine.threads]
     draws = folder / f"draws-{args.steps}.safetensors"
     subprocess.run([str(x) for x in [build / "bin" / "t2i_step", *common, "--draws", draws]], check=True)
+    trained = json.loads((folder / "facts.json").read_text()).get("trained", [])
     more = ["--dtype", args.dtype, *(["--recompute"] if args.recompute else [])]
+    more += [word for pattern in trained for word in ("--parameters", pattern)]
     ours = [build / "bin" / "t2i_step", *common, *more]
     theirs = [sys.executable, HERE / "diffusers_step.py", *common, *more, "--draws", draws,
               *(["--channels-last"] if args.channels_last else [])]
@@ -124,7 +128,8 @@ def report(args, folder, pairs, machine):
     loads = [statistics.median(p[side]["load_seconds"] for p in pairs) for side in ("t2i", "diffusers")]
     print(HEAD + "\n" + row(args, kept or pairs, len(pairs)) + "\n")
     print(f"- {facts['model']}: {facts['parameters'] / 1e6:.2f} M parameters, batch {facts['batch']}, latents {facts['latents']}, "
-          f"weights SHA-256 {facts['weights_sha256'][:16]}…; {args.steps} steps a run, {args.warmup} dropped.")
+          f"weights SHA-256 {facts['weights_sha256'][:16]}…; {args.steps} steps a run, {args.warmup} dropped."
+          + (f" Trained: {' '.join(facts['trained'])}." if facts.get("trained") else ""))
     processor = [statistics.median(p[side]["processor"] for p in kept or pairs) for side in ("t2i", "diffusers")]
     print(f"- Processor time of a step, all threads: t2i {processor[0]:.4f} s, diffusers {processor[1]:.4f} s.")
     print(f"- Losses differ by {at_first:.1e} at step 1, by {over_run:.1e} at most over the run (relative).")
@@ -151,6 +156,7 @@ def main():
     parser.add_argument("--json", help="a file for everything that was measured")
     args = parser.parse_args()
     steps, warmup, pairs = PLAN[args.model]
+    args.recompute |= args.model in RECOMPUTED
     args.steps, args.pairs = args.steps or steps, args.pairs or pairs
     args.warmup = min(warmup if args.warmup is None else args.warmup, args.steps - 1)
     machine = Machine(args.threads)

@@ -1,7 +1,8 @@
 // Times whole training steps on one batch. diffusers_step.py does the same with diffusers; run.py compares the two.
 //     t2i_step --model FOLDER --inputs IN.safetensors --steps N [--dtype float32|bfloat16] [--threads T] [--recompute]
-//              [--ops | --draws OUT.safetensors]
-// IN holds latents [n,C,h,w], prompt_embeds, null_prompt_embeds and rng [n,3]; the step in rng goes up with every step.
+//              [--parameters PATTERN]... [--ops | --draws OUT.safetensors]
+// IN holds latents [n,C,h,w], rng [n,3], prompt_embeds and what else the family is given, with its null twin; the step in
+// rng goes up with every step.
 // bfloat16 is train.mixed_precision: bf16, so weights, gradients and AdamW's moments stay float32. Prints a line of
 // JSON. With --ops it prints the time of each operator in the last step instead; with --draws it trains nothing and
 // writes the noise and timesteps that the steps draw, for the twin to take.
@@ -22,6 +23,7 @@
 #include "core/model/load.h"
 #include "core/precision/device.h"
 #include "core/session.h"
+#include "core/train/pattern.h"
 #include "core/train/step.h"
 
 namespace {
@@ -30,6 +32,7 @@ using namespace t2i;
 
 struct Arguments {
   std::string model, inputs, draws, dtype = "float32";
+  std::vector<std::string> parameters;
   int64_t steps = 1, threads = 0;
   bool recompute = false, ops = false;
 };
@@ -43,6 +46,7 @@ Arguments read_arguments(int argc, char** argv) {
     std::string name = argv[i];
     if (name == "--recompute") a.recompute = true;
     else if (name == "--ops") a.ops = true;
+    else if (i + 1 < argc && name == "--parameters") a.parameters.push_back(argv[++i]);
     else if (i + 1 < argc && texts.contains(name)) *texts.at(name) = argv[++i];
     else if (i + 1 < argc && numbers.contains(name)) *numbers.at(name) = std::atoll(argv[++i]);
     else fail({name, "is no option, or lacks its value", "", "see the head of t2i_step.cpp", "E1021", Exit::usage});
@@ -50,20 +54,21 @@ Arguments read_arguments(int argc, char** argv) {
   return a;
 }
 
-// As `t2i run` would have it after --task text --loss epsilon; what is left out keeps the product's defaults.
+// As `t2i run` would have it after --task text with the family's own loss; what is left out keeps the product's defaults.
 Config configuration(const Arguments& a) {
   std::vector<Setting> settings;
   auto set = [&](const std::string& key, const std::string& value) { settings.push_back({key, value, "t2i_step"}); };
   set("model.path", a.model);
   set("task", "text");
   set("task.conditioning_dropout_prob", "0");  // the twin drops no prompts
-  set("loss", "epsilon");
   set("train.device", "cpu");
   set("train.mixed_precision", a.dtype == "bfloat16" ? "bf16" : "fp32");
   set("train.gradient_accumulation_steps", "1");
   set("train.gradient_checkpointing", a.recompute ? "true" : "false");
   set("train.num_threads", std::to_string(a.threads));
-  return load_config(std::nullopt, settings);
+  Config config = load_config(std::nullopt, settings);
+  config.train.parameters = a.parameters;
+  return config;
 }
 
 Tensors read_batch(const std::string& path) {
@@ -100,8 +105,8 @@ double now_seconds() {
 Json timed_steps(Session& session, const Config& config, const Tensors& batch, int64_t steps, bool ops) {
   double before = now_seconds();
   TrainState state;
-  auto everything = [](const std::string&) { return true; };
-  state.weights = &load_part(session, config, session.model->denoiser(), at::kFloat, everything);
+  auto is_trained = [&](const std::string& name) { return matches_any(name, config.train.parameters); };
+  state.weights = &load_part(session, config, session.model->denoiser(), at::kFloat, is_trained);
   double load_seconds = now_seconds() - before;
   state.weights->recompute = config.train.gradient_checkpointing;
   state.optimizer = make_optimizer_state(state.weights->trained);

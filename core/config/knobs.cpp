@@ -207,7 +207,8 @@ std::vector<Knob> train_knobs() {
           .at_most(any_count)
           .safe(),
       train("parameters", &T::parameters,
-            "Train only parameters whose names match one of these patterns (* stands for any text); empty trains all."),
+            "Train only parameters whose names match one of these patterns (* stands for any text), or that the family "
+            "calls so, as attention; empty trains all."),
   };
 }
 

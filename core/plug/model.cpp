@@ -109,14 +109,18 @@ void Model::release(const std::string& role) {
 
 Tensors Model::forward(const Tensors& in) { return call_named(api().forward, self_, in, who("forward")); }
 
-Tensors Model::tokenize(const std::vector<std::string>& texts) {
+Tensors Model::tokenize(const std::vector<std::string>& texts, Tensors* left_out) {
   std::vector<const char*> pointers;
   for (const std::string& t : texts) pointers.push_back(t.c_str());
   auto function = [&](void* self, const t2i_named*, uint32_t, const t2i_sink* sink) {
     if (!api().tokenize) return set_last_error(T2I_E_UNSUPPORTED, "this model has no tokenizer");
     return api().tokenize(self, pointers.data(), static_cast<uint32_t>(pointers.size()), sink);
   };
-  return call_named(function, self_, {}, who("tokenize"));
+  Tensors made = call_named(function, self_, {}, who("tokenize")), tokens;
+  for (auto& [name, t] : made)
+    if (!name.ends_with("_cut")) tokens[name] = t;
+    else if (left_out) (*left_out)[name.substr(0, name.size() - 4)] = t;
+  return tokens;
 }
 
 static void need(bool present, const std::string& who) {

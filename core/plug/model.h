@@ -47,7 +47,8 @@ class Model {
   void release(const std::string& role);                 // its weights are given back; its functions must not be called again
 
   Tensors forward(const Tensors& in);                                  // latents, timesteps, ... -> prediction
-  Tensors tokenize(const std::vector<std::string>& texts);             // -> tokens, ...
+  // -> tokens, tokens_2 ... [n,L]. `left_out`: under the same names, how many tokens of each text did not fit [n].
+  Tensors tokenize(const std::vector<std::string>& texts, Tensors* left_out = nullptr);
   Tensors encode_text(const Tensors& tokens);                          // -> prompt_embeds, pooled
   Tensors encode_image(const at::Tensor& pixels);      // -> mean, logvar, in the type that the VAE is held in
   at::Tensor decode_image(const at::Tensor& latents);  // -> pixels, likewise

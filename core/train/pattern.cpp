@@ -25,6 +25,17 @@ bool matches_any(const std::string& name, const std::vector<std::string>& patter
   return patterns.empty();
 }
 
+std::vector<std::string> expand_groups(const std::vector<std::string>& asked, const Json& about) {
+  const Json groups = about.value("parameter_groups", Json::object());
+  std::vector<std::string> patterns;
+  for (const std::string& one : asked) {
+    if (!groups.contains(one)) patterns.push_back(one);
+    else
+      for (const Json& pattern : groups[one]) patterns.push_back(pattern);
+  }
+  return patterns;
+}
+
 std::vector<const Parameter*> watched_parameters(const ParamStore& store, const Json& about) {
   std::vector<const Parameter*> watched;
   if (!about.contains("watched_gradients")) return watched;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "core/plug/long_texts.h"
+
 namespace t2i {
 
 static int64_t resolution_of(const Config& config, const Model& model) {
@@ -36,6 +38,18 @@ RunData open_run_data(const Config& config, const Session& session) {
   if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
   data.dataset = open_dataset(config.data.path, loader.columns, options);
   return data;
+}
+
+std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset) {
+  std::vector<TextAt> captions, prompts;
+  for (const TaskColumn& column : session.task->columns())
+    if (column.use == "prompt")
+      for (const Row& row : dataset.rows)
+        if (auto text = row.values.find(column.name); text != row.values.end()) captions.push_back({text->second, row.where});
+  for (const std::string& prompt : config.validation.prompts) prompts.push_back({prompt, ""});
+  std::vector<std::string> notices = long_texts_notices(*session.model, captions, "caption");
+  for (std::string& notice : long_texts_notices(*session.model, prompts, "validation prompt")) notices.push_back(std::move(notice));
+  return notices;
 }
 
 }  // namespace t2i

@@ -16,4 +16,7 @@ struct RunData {
 // halve the resolution often enough.
 RunData open_run_data(const Config& config, const Session& session);
 
+// What the text encoders will not see of captions and validation prompts: a line each, to be shown once.
+std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset);
+
 }  // namespace t2i

@@ -1,17 +1,36 @@
 #include "core/train/run_state.h"
 
+#include <algorithm>
+
 #include "core/model/digest.h"
 #include "core/precision/device.h"
 #include "core/train/pattern.h"
 
 namespace t2i {
 
+// A word of train.parameters that means nothing here would silently train less than was asked for.
+static void require_matches(const Session& session, const Config& config) {
+  const Json& about = session.model->about();
+  const ParamStore& store = session.model->store(session.model->denoiser());
+  std::string groups, where = "train.parameters";
+  const Json known = about.value("parameter_groups", Json::object());
+  for (const auto& [name, patterns] : known.items()) groups += (groups.empty() ? "" : ", ") + name;
+  if (auto at = config.positions.find(where); at != config.positions.end()) where = at->second;
+  std::vector<Error> errors;
+  for (const std::string& one : config.train.parameters)
+    if (std::ranges::none_of(store.parameters, [patterns = expand_groups({one}, about)](const Parameter& p) { return matches_any(p.name, patterns); }))
+      errors.push_back({where, "no parameter of " + store.part + " matches '" + one + "'", "",
+                        std::string("use * for any text, as in *attn*") + (groups.empty() ? "" : ", or a name for several: " + groups), "E1032", Exit::config});
+  if (!errors.empty()) throw Failure(std::move(errors));
+}
+
 TrainState start_state(Session& session, const Config& config, at::ScalarType compute) {
   TrainState state;
+  session.model->build(session.model->denoiser());
+  require_matches(session, config);
+  const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
   state.weights = &load_part(session, config, session.model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
-                             [&](const std::string& name) { return matches_any(name, config.train.parameters); });
-  if (!state.weights->trained.defined())
-    fail({"train.parameters", "no parameter matches", "", "use * for any text, as in *attn*", "E1032", Exit::config});
+                             [&](const std::string& name) { return matches_any(name, trained); });
   state.weights->recompute = config.train.gradient_checkpointing;
   state.optimizer = make_optimizer_state(state.weights->trained);
   state.loss_scale = LossScale(session.device, compute == at::kHalf);

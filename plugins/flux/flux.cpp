@@ -64,6 +64,7 @@ std::string Flux::description(const Json& config) const {
                           {"config", {{"out_channels", c.out_channels * TransformerConfig::packed}}}};
   about["source_latents"] = "scaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
+  about["parameter_groups"] = {{"attention", Json::array({"*.attn.*"})}};
   about["token_limit"] = t5_.length();
   if (c.guidance) about["distilled_guidance"] = {{"generating", guidance_}, {"training", training_guidance_}};
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));

@@ -68,6 +68,7 @@ std::string Sd15::description(const Json& config) const {
                           {"channels", unet_config_.in_channels}};
   about["source_latents"] = "unscaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
+  about["parameter_groups"] = {{"attention", Json::array({"*.attn1.*", "*.attn2.*"})}, {"cross_attention", Json::array({"*.attn2.*"})}};
   if (text_config_) about["token_limit"] = text_config_->positions;
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "ddim";

@@ -1,5 +1,7 @@
 #include "clip_part.hpp"
 
+#include "put_tokens.hpp"
+
 namespace t2i {
 
 void ClipPart::read(PartConfigs& parts, const char* class_name) {
@@ -16,12 +18,7 @@ void ClipPart::tokenize(const Assets& assets, std::span<const char* const> texts
     auto read = [&](const std::string& path) { return assets.read(path); };
     tokenizer_ = std::make_unique<ClipTokenizer>(read, tokenizer_folder_, config().positions, config().vocabulary);
   });
-  std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), tokenizer_->length()};
-  for (const char* one : texts) {
-    std::vector<int64_t> row = tokenizer_->encode(one);
-    tokens.insert(tokens.end(), row.begin(), row.end());
-  }
-  out.put(tokens_, tensor(std::span<const int64_t>(tokens), shape));
+  put_tokens(texts, out, tokens_, [&](const char* one, int64_t* cut) { return tokenizer_->encode(one, cut); });
 }
 
 ClipText::Output ClipPart::encode(Named in, const ClipText::Wanted& wanted) const {

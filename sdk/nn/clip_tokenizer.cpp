@@ -94,9 +94,10 @@ std::vector<int64_t> ClipTokenizer::tokens(std::string_view text) const {
   return tokens;
 }
 
-std::vector<int64_t> ClipTokenizer::encode(std::string_view text) const {
+std::vector<int64_t> ClipTokenizer::encode(std::string_view text, int64_t* cut) const {
   std::vector<int64_t> t = tokens(text);
   auto room = static_cast<size_t>(length_ - 2);
+  if (cut) *cut = static_cast<int64_t>(t.size() - std::min(t.size(), room));
   if (t.size() > room) t.erase(cut_left_ ? t.begin() : t.begin() + static_cast<std::ptrdiff_t>(room),
                                cut_left_ ? t.end() - static_cast<std::ptrdiff_t>(room) : t.end());
   t.insert(t.begin(), start_);

@@ -22,8 +22,8 @@ class ClipTokenizer {
   // answers where its files do not set one. `vocabulary`: how many tokens the encoder has embeddings for.
   ClipTokenizer(const ReadFile& read, const std::string& folder, int64_t positions, int64_t vocabulary);
 
-  // Exactly length() tokens: start, text (cut where it is too long), end, padding.
-  std::vector<int64_t> encode(std::string_view text) const;
+  // Exactly length() tokens: start, text (cut where it is too long), end, padding. `cut`: how many were left out.
+  std::vector<int64_t> encode(std::string_view text, int64_t* cut = nullptr) const;
   // The text's own tokens, however many: neither start nor end nor padding.
   std::vector<int64_t> tokens(std::string_view text) const;
   int64_t length() const { return length_; }

@@ -1,5 +1,7 @@
 #include "t5_part.hpp"
 
+#include "put_tokens.hpp"
+
 namespace t2i {
 
 Json t5_text_part() {
@@ -18,12 +20,7 @@ void T5Part::tokenize(const Assets& assets, std::span<const char* const> texts, 
     auto read = [&](const std::string& path) { return assets.read(path); };
     tokenizer_ = std::make_unique<T5Tokenizer>(read, tokenizer_folder_, config().vocabulary);
   });
-  std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), length_};
-  for (const char* one : texts) {
-    std::vector<int64_t> row = tokenizer_->encode(one, length_);
-    tokens.insert(tokens.end(), row.begin(), row.end());
-  }
-  out.put(tokens_, tensor(std::span<const int64_t>(tokens), shape));
+  put_tokens(texts, out, tokens_, [&](const char* one, int64_t* cut) { return tokenizer_->encode(one, length_, cut); });
 }
 
 }  // namespace t2i

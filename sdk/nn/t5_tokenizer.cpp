@@ -54,10 +54,11 @@ std::vector<int64_t> T5Tokenizer::tokens(std::string_view text) const {
   return tokens;
 }
 
-std::vector<int64_t> T5Tokenizer::encode(std::string_view text, int64_t length) const {
+std::vector<int64_t> T5Tokenizer::encode(std::string_view text, int64_t length, int64_t* cut) const {
   if (length < 1) fail("a text of " + std::to_string(length) + " tokens has no room for its end; wanted at least 1");
   std::vector<int64_t> t = tokens(text);
   auto room = static_cast<size_t>(length - 1);
+  if (cut) *cut = static_cast<int64_t>(t.size() - std::min(t.size(), room));
   if (t.size() > room && cut_left_) t.erase(t.begin(), t.end() - static_cast<std::ptrdiff_t>(room));
   if (t.size() > room) t.resize(room);
   t.push_back(end_);

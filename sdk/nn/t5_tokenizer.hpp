@@ -24,8 +24,8 @@ class T5Tokenizer {
   T5Tokenizer(const ReadFile& read, const std::string& folder, int64_t vocabulary);
 
   // Exactly `length` tokens: text (cut where it is too long), end, padding. The encoder has no limit of its own;
-  // pipelines have one (SD3: 256, FLUX: 512).
-  std::vector<int64_t> encode(std::string_view text, int64_t length) const;
+  // pipelines have one (SD3: 256, FLUX: 512). `cut`: how many were left out.
+  std::vector<int64_t> encode(std::string_view text, int64_t length, int64_t* cut = nullptr) const;
   // The text's own tokens, however many: neither end nor padding.
   std::vector<int64_t> tokens(std::string_view text) const;
 

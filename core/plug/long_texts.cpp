@@ -1,0 +1,67 @@
+#include "core/plug/long_texts.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+
+namespace t2i {
+namespace {
+
+constexpr size_t most_texts = 50'000, at_once = 256;
+
+// What one tokenizer had to cut. Tokenizers that cut the same are told of together.
+struct Cut {
+  int64_t length = 0;  // that it gives
+  size_t texts = 0, first = 0;
+  int64_t most = 0;
+  auto operator<=>(const Cut&) const = default;
+};
+
+// "tokens_2" is of the folder's tokenizer_2.
+std::string tokenizer_of(const std::string& tokens) { return "tokenizer" + tokens.substr(std::string("tokens").size()); }
+
+std::string shown(const TextAt& text) {
+  constexpr size_t most = 40;
+  if (!text.where.empty()) return text.where;
+  std::string head = text.text.substr(0, most);
+  while (text.text.size() > head.size() && !head.empty() && (text.text[head.size()] & 0xC0) == 0x80) head.pop_back();
+  return "\"" + printable(head) + (text.text.size() > head.size() ? "…\"" : "\"");
+}
+
+}  // namespace
+
+std::vector<std::string> long_texts_notices(Model& model, const std::vector<TextAt>& texts, const std::string& what) {
+  std::map<std::string, Cut> by_name;
+  const size_t looked_at = std::min(texts.size(), most_texts);
+  for (size_t begin = 0; begin < looked_at; begin += at_once) {
+    std::vector<std::string> some;
+    for (size_t i = begin; i < std::min(begin + at_once, looked_at); ++i) some.push_back(texts[i].text);
+    Tensors left_out;
+    const Tensors tokens = model.tokenize(some, &left_out);
+    for (const auto& [name, counts] : left_out) {
+      Cut& cut = by_name[name];
+      if (auto ids = tokens.find(name); ids != tokens.end()) cut.length = ids->second.size(-1);
+      for (int64_t i = 0; i < counts.numel(); ++i) {
+        const int64_t count = counts[i].item<int64_t>();
+        if (count <= 0) continue;
+        if (!cut.texts++) cut.first = begin + static_cast<size_t>(i);
+        cut.most = std::max(cut.most, count);
+      }
+    }
+  }
+  std::map<Cut, std::vector<std::string>> tokenizers;
+  for (const auto& [name, cut] : by_name)
+    if (cut.texts) tokenizers[cut].push_back(tokenizer_of(name));
+  std::vector<std::string> notices;
+  for (const auto& [cut, names] : tokenizers)
+    notices.push_back(fmt::format("{} of {}{} {} longer than the {} tokens of {}: what is beyond is not seen, {} tokens at most; the first is {}",
+                                  cut.texts, texts.size() > looked_at ? "the first " : "", looked_at,
+                                  looked_at == 1 ? what + " is" : what + "s are", cut.length, fmt::join(names, " and "), cut.most,
+                                  shown(texts[cut.first])));
+  return notices;
+}
+
+}  // namespace t2i

@@ -1,0 +1,19 @@
+// Texts that a model's tokenizers must cut: counted ahead and told of once, since nothing else would show it.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/plug/model.h"
+
+namespace t2i {
+
+struct TextAt {
+  std::string text, where;  // "metadata.jsonl:7"; empty: the text itself is shown
+};
+
+// A sentence, or one per length where tokenizers differ: how many of the texts are too long for which tokenizer, by how
+// much, and where the first of them is. Empty where all fit. Looks at the first 50,000: that takes a second or two.
+std::vector<std::string> long_texts_notices(Model& model, const std::vector<TextAt>& texts,
+                                            const std::string& what);
+
+}  // namespace t2i
