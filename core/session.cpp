@@ -66,11 +66,29 @@ static std::unique_ptr<Model> first_that_opens(Session& session, const Config& c
   return nullptr;
 }
 
+// The model that was named, on a folder that it need not be made for. Where it cannot open it and another family says that
+// such folders are its own, that is what is wrong, not each configuration.
+static std::unique_ptr<Model> named_model(Session& session, const Config& config, const Component& c) {
+  const Json options = checked_options(c, config.plugin.options, "plugin", config);
+  auto is_for_it = [&](const Component& other) { return std::ranges::count(other.opens, session.folder.pipeline_class) > 0; };
+  try {
+    return std::make_unique<Model>(c, session.folder, options);
+  } catch (const Failure&) {
+    if (is_for_it(c)) throw;
+    Registry built_in({built_in_plugins()}, host());
+    for (const Component& other : built_in.list())
+      if (other.kind == "model" && is_for_it(other))
+        fail({session.folder.asked + "/model_index.json", fmt::format("says {}: a folder of '{}', not of '{}'", session.folder.pipeline_class, other.id, c.id), "",
+              fmt::format("leave --plugin out, or give a folder of '{}'", c.id), "E2113", Exit::bad_data});
+    throw;
+  }
+}
+
 // The model plugin that knows the folder's pipeline class, when none was named.
 static std::unique_ptr<Model> model_for(Session& session, const Config& config) {
   if (!config.plugin.name.empty()) {
     const Component& c = component_named(session, "model", config.plugin.name, "plugin", config);
-    auto model = std::make_unique<Model>(c, session.folder, checked_options(c, config.plugin.options, "plugin", config));
+    auto model = named_model(session, config, c);
     if (model->about().contains("pipelines") && !opens(*model, session.folder))
       session.notices.push_back(fmt::format("{}/model_index.json says {}; it is read as {}, as --plugin says",
                                             session.folder.asked, session.folder.pipeline_class, model->id()));
@@ -186,7 +204,11 @@ void require_parts(const Session& s, const std::vector<std::string>& roles) {
   std::vector<Error> errors;
   for (const std::string& role : roles)
     for (const std::string& part : s.model->parts(role))
-      if (auto found = s.folder.part(part); !found) errors.push_back(found.error());
+      if (auto found = s.folder.part(part); !found) {
+        errors.push_back(found.error());
+        if (s.model->about().at("parts").at(part).value("optional", false))
+          errors.back().todo += ", or write [null, null] for it into model_index.json to go without";
+      }
   if (!errors.empty()) throw Failure(std::move(errors));
 }
 

@@ -25,7 +25,7 @@ def case(make):
     return make
 
 
-def run(family, *more, task="text", output="out", **changes):
+def run(family, *more, task="ip2p", output="out", **changes):
     return ["run", "--task", task, "--model", family, "--data", "data", "--output", output, *COMMON, *settings(**changes), *more]
 
 
@@ -37,8 +37,9 @@ def folders_of_another_family():
 @case
 def widths_that_do_not_fit():
     """Each encoder's, and the autoencoder's channels; all problems of a folder at once."""
-    edit_json("sdxl/text_encoder_2/config.json", hidden_size=24)
+    edit_json("sdxl/text_encoder_2/config.json", hidden_size=28, projection_dim=28)
     edit_json("sd3/text_encoder_3/config.json", d_model=48)
+    edit_json("sd3/text_encoder/config.json", projection_dim=28)
     edit_json("flux/text_encoder/config.json", hidden_size=48)
     edit_json("flux/text_encoder_2/config.json", d_model=48)
     return [run("sdxl"), run("sd3"), run("flux"), run("sd3", model__vae="sd15"), run("sd15", model__vae="flux")]
@@ -103,7 +104,7 @@ def captions_over_the_limit():
     """Counted over all captions and validation prompts, and said once."""
     caption(2, LONG)
     caption(5, LONG + " and a hat")
-    return [run("sd3", *AS_CAPTIONS, train__max_train_steps=1, validation__prompts=f"[a ball, {LONG}]")]
+    return [run("sd3", *AS_CAPTIONS, task="text", train__max_train_steps=1, validation__prompts=f"[a ball, {LONG}]")]
 
 
 @case

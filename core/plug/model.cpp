@@ -4,9 +4,37 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "core/plug/call.h"
 
 namespace t2i {
+
+// A plugin tells each problem of the configurations in a line that begins with the file's name and may end with what to
+// do: that is the place and the advice of a message of its own. `file` gives the name as the user knows it.
+static std::vector<Error> told_by_file(const Error& all, const std::function<std::string(const std::string&)>& file) {
+  std::vector<Error> errors;
+  for (size_t at = 0; at < all.what.size();) {
+    const size_t end = std::min(all.what.find('\n', at), all.what.size());
+    Error one = all;
+    one.what = all.what.substr(at, end - at);
+    at = end + 1;
+    if (size_t colon = one.what.find(": "); colon != one.what.npos && one.what.substr(0, colon).ends_with(".json")) {
+      one.where = file(one.what.substr(0, colon));
+      one.what = one.what.substr(colon + 2);
+    }
+    const std::string arrow = " → ";
+    if (size_t todo = one.what.find(arrow); todo != one.what.npos) {
+      one.todo = one.what.substr(todo + arrow.size());
+      if (one.todo.ends_with('.')) one.todo.pop_back();
+      one.what = one.what.substr(0, todo);
+    }
+    if (one.what.ends_with('.')) one.what.pop_back();
+    errors.push_back(std::move(one));
+  }
+  return errors;
+}
 
 Model::Model(const Component& component, const ModelFolder& folder, const Json& options)
     : component_(component), where_(folder.asked), assets_(folder.root) {
@@ -47,7 +75,14 @@ Model::~Model() {
 
 void Model::create() {
   if (self_) api().destroy(std::exchange(self_, nullptr));
-  check(api().create(config_.dump().c_str(), &assets_, &self_), who("create"));
+  try {
+    check(api().create(config_.dump().c_str(), &assets_, &self_), who("create"));
+  } catch (const Failure& failure) {
+    throw Failure(told_by_file(failure.errors.front(), [this](const std::string& name) {
+      const Json& elsewhere = config_["files"];
+      return std::ranges::find(elsewhere, Json(name)) == elsewhere.end() ? where_ + "/" + name : name;
+    }));
+  }
   const char* text = nullptr;
   check(api().describe(self_, &text), who("describe"));
   about_ = parse_json(text, who("describe")).take();

@@ -27,22 +27,24 @@ Flux::Flux(const Json& config, t2i::Assets assets) : assets_(assets) {
   t5_.set_length(options.value("t5_length", int64_t{512}));
   guidance_ = options.value("guidance", 3.5);
   training_guidance_ = options.value("training_guidance", 1.0);
-  check_fit();
+  check_fit(parts);
   description_ = description(config);
 }
 
-void Flux::check_fit() const {
+void Flux::check_fit(const t2i::PartConfigs& parts) const {
   const TransformerConfig& c = transformer_config_;
+  t2i::Misfits misfits;
   if (vae_config_)
-    t2i::must_fit(vae_config_->latent_channels * TransformerConfig::packed,
-                  "vae/config.json: 'latent_channels', packed 2 x 2,", c.out_channels * TransformerConfig::packed,
-                  "transformer/config.json: 'out_channels' (or 'in_channels' without it)");
+    misfits.must_fit(vae_config_->latent_channels * TransformerConfig::packed,
+                     parts.file("vae") + ": 'latent_channels', packed 2 x 2,", c.out_channels * TransformerConfig::packed,
+                     "transformer/config.json: 'out_channels' (or 'in_channels' without it)");
   if (clip_.there())
-    t2i::must_fit(clip_.config().width, "text_encoder/config.json: 'hidden_size'", c.pooled_width,
-                  "transformer/config.json: 'pooled_projection_dim'");
+    misfits.must_fit(clip_.config().width, parts.file("text_encoder") + ": 'hidden_size'", c.pooled_width,
+                     "transformer/config.json: 'pooled_projection_dim'");
   if (t5_.there())
-    t2i::must_fit(t5_.config().width, "text_encoder_2/config.json: 'd_model'", c.context_width,
-                  "transformer/config.json: 'joint_attention_dim'");
+    misfits.must_fit(t5_.config().width, parts.file("text_encoder_2") + ": 'd_model'", c.context_width,
+                     "transformer/config.json: 'joint_attention_dim'");
+  misfits.done();
 }
 
 std::string Flux::description(const Json& config) const {

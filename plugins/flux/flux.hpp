@@ -26,7 +26,7 @@ class Flux : public t2i::WithAutoencoder {
   void encode_text(t2i::Named in, t2i::Sink out);
 
  private:
-  void check_fit() const;
+  void check_fit(const t2i::PartConfigs& parts) const;
   std::string description(const t2i::Json& config) const;
 
   t2i::Assets assets_;

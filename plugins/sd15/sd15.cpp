@@ -1,5 +1,7 @@
 #include "sd15.hpp"
 
+#include "nn/put_tokens.hpp"
+
 namespace sd15 {
 
 using t2i::Json;
@@ -105,12 +107,7 @@ const t2i::ClipTokenizer& Sd15::tokenizer() {
 
 void Sd15::tokenize(std::span<const char* const> texts, t2i::Sink out) {
   const t2i::ClipTokenizer& t = tokenizer();
-  std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), t.length()};
-  for (const char* text : texts) {
-    std::vector<int64_t> row = t.encode(text);
-    tokens.insert(tokens.end(), row.begin(), row.end());
-  }
-  out.put("tokens", t2i::tensor(std::span<const int64_t>(tokens), shape));
+  t2i::put_tokens(texts, out, "tokens", [&](const char* one, int64_t* cut) { return t.encode(one, cut); });
 }
 
 void Sd15::encode_text(t2i::Named in, t2i::Sink out) {

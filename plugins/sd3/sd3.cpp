@@ -24,44 +24,53 @@ Sd3::Sd3(const Json& config, t2i::Assets assets) : assets_(assets) {
   const Json& options = config.at("options");
   if (options.contains("clip_skip") && !options["clip_skip"].is_null()) clip_skip_ = options["clip_skip"];
   text_3_.set_length(options.value("t5_length", int64_t{256}));
-  check_fit();
+  check_fit(parts);
   description_ = description(config);
 }
 
-void Sd3::check_fit() const {
+void Sd3::check_fit(const t2i::PartConfigs& parts) const {
   const MmditConfig& c = transformer_config_;
+  t2i::Misfits misfits;
   if (vae_config_)
-    t2i::must_fit(vae_config_->latent_channels, "vae/config.json: 'latent_channels'", c.out_channels,
-                  "transformer/config.json: 'out_channels'");
+    misfits.must_fit(vae_config_->latent_channels, parts.file("vae") + ": 'latent_channels'", c.out_channels,
+                     "transformer/config.json: 'out_channels'");
   for (const t2i::ClipPart* text : {&text_1_, &text_2_})
     if (text->there() && always_skipped + clip_skip_ > text->config().layers)
-      t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->name() + " has " +
-                std::to_string(text->config().layers) + " layers, of which the last is always left out");
+      misfits.add("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->name() + " has " +
+                  std::to_string(text->config().layers) + " layers, of which the last is always left out");
   if (text_3_.there())
-    t2i::must_fit(text_3_.config().width, "text_encoder_3/config.json: 'd_model'", c.context_width,
-                  "transformer/config.json: 'joint_attention_dim'");
+    misfits.must_fit(text_3_.config().width, parts.file("text_encoder_3") + ": 'd_model'", c.context_width,
+                     "transformer/config.json: 'joint_attention_dim'");
   int64_t pooled = 0, width = 0, there = 0;
   for (const t2i::ClipPart* text : {&text_1_, &text_2_})
     if (text->there()) pooled += text->config().projection_width, width += text->config().width, ++there;
-  if (there == 2)
-    t2i::must_fit(pooled, "'projection_dim' of text_encoder/config.json and text_encoder_2/config.json together",
-                  c.pooled_width, "transformer/config.json: 'pooled_projection_dim'");
-  if (pooled > c.pooled_width || width > c.context_width)
-    t2i::fail("'hidden_size' of the CLIP text encoders is " + std::to_string(width) + " together and 'projection_dim' " +
-              std::to_string(pooled) + ", but transformer/config.json: 'joint_attention_dim' is " +
-              std::to_string(c.context_width) + " and 'pooled_projection_dim' " + std::to_string(c.pooled_width) +
-              ". → Take all three from the same model, or from models that fit.");
+  const std::string last = parts.file(text_2_.there() ? "text_encoder_2" : "text_encoder"),
+                    both = there == 2 ? " together with that of " + parts.file("text_encoder") : "";
+  // One model alone is filled up with zeros to where the other would end.
+  if (there == 2 || pooled > c.pooled_width)
+    misfits.must_fit(pooled, last + ": 'projection_dim'" + both, c.pooled_width, "transformer/config.json: 'pooled_projection_dim'");
+  if (width > c.context_width)
+    misfits.must_fit(width, last + ": 'hidden_size'" + both, c.context_width, "transformer/config.json: 'joint_attention_dim'");
+  misfits.done();
 }
 
 std::string Sd3::description(const Json& config) const {
   Json about;
   about["parts"]["transformer"] = {{"role", "denoiser"}};
   about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
-  // A text encoder that the folder leaves out is not missed, but where it has none, all are.
-  const bool none = !text_1_.there() && !text_2_.there() && !text_3_.there();
-  for (const t2i::ClipPart* text : {&text_1_, &text_2_})
-    if (text->there() || none) about["parts"][text->name()] = t2i::clip_text_part();
-  if (text_3_.there() || none) about["parts"][text_3_.name()] = t2i::t5_text_part();
+  // A text encoder that model_index.json leaves out is not missed, but where it lists none, all are.
+  const Json index = config.value("index", Json::object());
+  auto listed = [&](const char* part) {
+    auto found = index.find(part);
+    return found != index.end() && found->is_array() && found->size() == 2 && (*found)[0].is_string();
+  };
+  const bool none = !listed(text_1_.name()) && !listed(text_2_.name()) && !listed(text_3_.name());
+  auto text_part = [&](const char* name, bool there, Json about_it) {
+    about_it["optional"] = true;
+    if (there || none || listed(name)) about["parts"][name] = about_it;
+  };
+  for (const t2i::ClipPart* text : {&text_1_, &text_2_}) text_part(text->name(), text->there(), t2i::clip_text_part());
+  text_part(text_3_.name(), text_3_.there(), t2i::t5_text_part());
   const int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
   about["latent"] = {{"channels", transformer_config_.out_channels}, {"downscale", downscale}, {"patch", transformer_config_.patch}};
   about["resolution"] = transformer_config_.sample_size * downscale;

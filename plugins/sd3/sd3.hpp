@@ -25,7 +25,7 @@ class Sd3 : public t2i::WithAutoencoder {
   void encode_text(t2i::Named in, t2i::Sink out);
 
  private:
-  void check_fit() const;
+  void check_fit(const t2i::PartConfigs& parts) const;
   std::string description(const t2i::Json& config) const;
 
   t2i::Assets assets_;

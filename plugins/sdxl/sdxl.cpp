@@ -1,5 +1,7 @@
 #include "sdxl.hpp"
 
+#include "nn/put_tokens.hpp"
+
 namespace sdxl {
 
 using t2i::Json;
@@ -39,24 +41,26 @@ void Sdxl::check_fit(const t2i::PartConfigs& parts) const {
         "unet/config.json: 'addition_embed_type' is null; supported: \"text_time\". Models without it come from "
         "another family.",
         T2I_E_UNSUPPORTED);
+  t2i::Misfits misfits;
   if (vae_config_)
-    t2i::must_fit(vae_config_->latent_channels, parts.file("vae") + ": 'latent_channels'", u.out_channels,
-                  "unet/config.json: 'out_channels'");
+    misfits.must_fit(vae_config_->latent_channels, parts.file("vae") + ": 'latent_channels'", u.out_channels,
+                     "unet/config.json: 'out_channels'");
   for (const Text* text : {&text_1_, &text_2_})
     if (text->config && always_skipped + clip_skip_ > text->config->layers)
-      t2i::fail("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->part + " has " +
-                std::to_string(text->config->layers) + " layers, of which the last is always left out");
-  if (!text_2_.config) return;  // nothing that could fit or not
-  const t2i::ClipTextConfig& second = *text_2_.config;
-  t2i::must_fit(second.width + (text_1_.config ? text_1_.config->width : 0),
-                text_1_.config
-                    ? "'hidden_size' of " + parts.file("text_encoder") + " and text_encoder_2/config.json together"
-                    : "text_encoder_2/config.json: 'hidden_size'",
-                u.down.front().context_width, "unet/config.json: 'cross_attention_dim'");
-  const int64_t sizes = is_refiner() ? 5 : 6;
-  t2i::must_fit(second.projection_width + sizes * u.addition_time_width,
-                "text_encoder_2/config.json: 'projection_dim' and " + std::to_string(sizes) + " sizes together",
-                u.addition_input_width, "unet/config.json: 'projection_class_embeddings_input_dim'");
+      misfits.add("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->part + " has " +
+                  std::to_string(text->config->layers) + " layers, of which the last is always left out");
+  if (text_2_.config) {
+    const t2i::ClipTextConfig& second = *text_2_.config;
+    const std::string file = parts.file("text_encoder_2") + ": ";
+    misfits.must_fit(second.width + (text_1_.config ? text_1_.config->width : 0),
+                     file + "'hidden_size'" + (text_1_.config ? " together with that of " + parts.file("text_encoder") : ""),
+                     u.down.front().context_width, "unet/config.json: 'cross_attention_dim'");
+    const int64_t sizes = is_refiner() ? 5 : 6;
+    misfits.must_fit(second.projection_width + sizes * u.addition_time_width,
+                     file + "'projection_dim' together with " + std::to_string(sizes) + " sizes",
+                     u.addition_input_width, "unet/config.json: 'projection_class_embeddings_input_dim'");
+  }
+  misfits.done();
 }
 
 std::string Sdxl::description(const Json& config) const {
@@ -126,12 +130,7 @@ void Sdxl::tokenize_for(Text& text, std::span<const char* const> texts, t2i::Sin
     text.tokenizer = std::make_unique<t2i::ClipTokenizer>(read, text.tokenizer_folder, text.config->positions,
                                                           text.config->vocabulary);
   });
-  std::vector<int64_t> tokens, shape = {static_cast<int64_t>(texts.size()), text.tokenizer->length()};
-  for (const char* one : texts) {
-    std::vector<int64_t> row = text.tokenizer->encode(one);
-    tokens.insert(tokens.end(), row.begin(), row.end());
-  }
-  out.put(text.tokens, t2i::tensor(std::span<const int64_t>(tokens), shape));
+  t2i::put_tokens(texts, out, text.tokens, [&](const char* one, int64_t* cut) { return text.tokenizer->encode(one, cut); });
 }
 
 void Sdxl::tokenize(std::span<const char* const> texts, t2i::Sink out) {

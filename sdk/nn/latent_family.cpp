@@ -75,6 +75,18 @@ Tensor WithAutoencoder::scale_latents(Tensor sample) const {
   return t2i::scale_latents(sample, *vae_config_);
 }
 
+void Misfits::must_fit(int64_t n, const std::string& what, int64_t m, const std::string& other) {
+  try {
+    t2i::must_fit(n, what, m, other);
+  } catch (const Error& e) {
+    add(e.what());
+  }
+}
+
+void Misfits::done() const {
+  if (!problems_.empty()) fail(problems_);
+}
+
 void must_fit(int64_t n, const std::string& what, int64_t m, const std::string& other) {
   if (n != m)
     fail(what + " is " + std::to_string(n) + ", but " + other + " is " + std::to_string(m) +

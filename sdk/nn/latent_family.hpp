@@ -64,6 +64,17 @@ T& built(const std::unique_ptr<T>& part, const char* name) {
   return *part;
 }
 
+// Problems of how configurations fit each other, told all at once.
+class Misfits {
+ public:
+  void must_fit(int64_t n, const std::string& what, int64_t m, const std::string& other);
+  void add(const std::string& problem) { problems_ += (problems_.empty() ? "" : "\n") + problem; }
+  void done() const;  // throws Error where there was one
+
+ private:
+  std::string problems_;
+};
+
 // Throws where two configurations do not fit: "FILE: 'KEY' is N, but FILE: 'KEY' is M. → Take both …".
 void must_fit(int64_t n, const std::string& what, int64_t m, const std::string& other);
 
