@@ -122,7 +122,7 @@ int generate_command(const GenerateOptions& options) {
   if (!size.width && !painter.needs_source()) size.width = size.height = model.about().value("resolution", int64_t{512});
   const ModelPart* schedule = session->folder.part("scheduler").take();
   SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule->config, schedule->config_path.string());
-  int64_t steps = options.steps.value_or(50);
+  int64_t steps = options.steps.value_or(model.about().value("default_steps", int64_t{50}));
   make_sampler(options.sampler, scheduler,
                sampler_options_for(model, steps, size.width, size.height));  // its problems before weights are read
 

@@ -50,7 +50,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add_words("prompt", "TEXT", "what to draw; may be repeated")
       .add("prompts", "FILE", "one prompt a line")
       .add("negative", "TEXT", "what to steer away from")
-      .add("steps", "N", "sampling steps")
+      .add("steps", "N", "sampling steps; left out, as many as the family usually takes")
       .add("guidance", "G", "how strongly the prompt guides; 1 is no guidance")
       .add("image-guidance", "G", "how strongly the input image guides")
       .add("sampler", "S",

@@ -85,7 +85,7 @@ const Parameter* ParamStore::find(const std::string& name) const {
 
 int64_t ParamStore::count() const {
   int64_t n = 0;
-  for (const Parameter& p : parameters) n += elements(p.shape);
+  for (const Parameter& p : parameters) n += p.init == "buffer" ? 0 : elements(p.shape);
   return n;
 }
 

@@ -45,7 +45,7 @@ class ParamStore {
   void initialize(uint64_t seed);
 
   const Parameter* find(const std::string& name) const;
-  int64_t count() const;          // elements, all parameters
+  int64_t count() const;          // elements, all parameters; buffers are none
   int64_t trained_count() const;  // elements, the trained ones
 
  private:

@@ -71,6 +71,7 @@ std::string Flux::description(const Json& config) const {
   if (c.guidance) about["distilled_guidance"] = {{"generating", guidance_}, {"training", training_guidance_}};
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));
   about["default_sampler"] = "flow_euler";
+  about["default_steps"] = 28;  // as the pipeline has it
   about["flow_ends_at_step"] = true;
   // Guidance is distilled into the model: the pipeline makes no second prediction unless it is asked to.
   about["default_task_options"] = {{"text", {{"guidance_scale", 1}}}};

@@ -83,6 +83,8 @@ std::string Sd3::description(const Json& config) const {
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));
   about["default_loss_options"] = {{"weighting", "logit_normal"}};  // Esser et al. 2024, §3.1: rf/lognorm(0.00, 1.00)
   about["default_sampler"] = "flow_euler";
+  about["default_steps"] = 28;  // as the pipeline has it, and the guidance
+  about["default_task_options"] = {{"text", {{"guidance_scale", 7}}}};
   // diffusers has no pipeline for editing: what the transformer takes in tells.
   const bool edits = transformer_config_.in_channels != transformer_config_.out_channels;
   about["pipelines"] = {{edits ? "ip2p" : "text", "StableDiffusion3Pipeline"}};

@@ -89,9 +89,10 @@ std::string Sdxl::description(const Json& config) const {
   if (text_2_.config) about["token_limit"] = text_2_.config->positions;
   const Json scheduler = config.value("scheduler", Json::object());
   about["default_loss"] = t2i::objective_of(scheduler);
+  about["default_task_options"] = {{"text", {{"guidance_scale", 5}}}, {"ip2p", {{"guidance_scale", 5}}}};  // the pipelines'
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "euler";
   about["pipelines"] = {
-      {"text", is_refiner() && text_2_.config ? "StableDiffusionXLImg2ImgPipeline" : "StableDiffusionXLPipeline"},
+      {"text", is_refiner() ? "StableDiffusionXLImg2ImgPipeline" : "StableDiffusionXLPipeline"},
       {"ip2p", "StableDiffusionXLInstructPix2PixPipeline"}};
   return about.dump();
 }

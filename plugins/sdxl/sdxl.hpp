@@ -38,7 +38,7 @@ class Sdxl : public t2i::WithAutoencoder {
     std::unique_ptr<t2i::ClipText> model{};
   };
 
-  bool is_refiner() const { return !text_1_.config; }
+  bool is_refiner() const { return text_2_.config && !text_1_.config; }
   void check_fit(const t2i::PartConfigs& parts) const;
   std::string description(const t2i::Json& config) const;
   void tokenize_for(Text& text, std::span<const char* const> texts, t2i::Sink out);
