@@ -1,16 +1,20 @@
 #include "blocks.hpp"
 
+#include "nn/modulation.hpp"
 #include "nn/norm.hpp"
 
 namespace flux {
 
+using t2i::gated_add;
 using t2i::Linear;
+using t2i::modulated;
+using t2i::part;
 using t2i::Scope;
 using t2i::Tensor;
 
 namespace {
 
-constexpr double eps = 1e-6;            // of all norms
+constexpr double eps = 1e-6;            // of the norms over each head
 constexpr double largest_half = 65504;  // what float16 can hold
 
 // The pairs of x [B,N,H,D] turned by their place's angles (eq. 34 of arXiv:2104.09864). In float32 at least: at place
@@ -32,14 +36,6 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Turns&
 Tensor held(const Tensor& x) { return x.dtype() == T2I_F16 ? t2i::clamp(x, -largest_half, largest_half) : x; }
 
 }  // namespace
-
-Tensor modulated(const Tensor& x, const Tensor& scale, const Tensor& shift) {
-  return t2i::layer_norm(x, {}, {}, eps) * (scale + 1.0) + shift;
-}
-
-Tensor part(const Tensor& modulation, int64_t i, int64_t width) {
-  return t2i::unsqueeze(t2i::slice(modulation, 1, i * width, (i + 1) * width), 1);
-}
 
 Projections::Projections(const Scope& s, const BlockSize& size, const Names& names)
     : scope(s), heads(size.heads), head_width(size.head_width) {
@@ -74,9 +70,9 @@ DoubleBlock::DoubleBlock(const Scope& s, const BlockSize& size) : scope_(s), nam
 // A modulation holds shift, scale and gate of the attention, then of what follows it.
 Tensor DoubleBlock::after_attention(const Stream& s, const Tensor& x_in, const Tensor& seen, const Tensor& m) const {
   const int64_t w = size_.width();
-  Tensor x = x_in + part(m, 2, w) * s.to_out(seen);
+  Tensor x = gated_add(x_in, part(m, 2, w), s.to_out(seen));
   Tensor y = modulated(x, part(m, 4, w), part(m, 3, w));
-  return x + part(m, 5, w) * s.ff_out(t2i::gelu_tanh(s.ff_in(y)));
+  return gated_add(x, part(m, 5, w), s.ff_out(t2i::gelu_tanh(s.ff_in(y))));
 }
 
 std::array<Tensor, 2> DoubleBlock::body(const Tensor& x, const Tensor& context, const Tensor& emb,
@@ -112,7 +108,7 @@ Tensor SingleBlock::body(const Tensor& x, const Tensor& emb, const Turns& turns)
   Tensor y = modulated(x, part(m, 1, w), part(m, 0, w));
   auto [q, k, v] = project_(y);
   Tensor seen = attention(q, k, v, turns, size_.heads);
-  return held(x + part(m, 2, w) * proj_out_(t2i::cat({seen, t2i::gelu_tanh(proj_mlp_(y))}, 2)));
+  return held(gated_add(x, part(m, 2, w), proj_out_(t2i::cat({seen, t2i::gelu_tanh(proj_mlp_(y))}, 2))));
 }
 
 Tensor SingleBlock::operator()(const Tensor& x, const Tensor& emb, const Turns& turns) const {

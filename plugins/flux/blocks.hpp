@@ -23,11 +23,6 @@ struct Turns {
   t2i::Tensor cosines, sines;
 };
 
-// A norm without weights, then scale and shift: x (1 + scale) + shift.
-t2i::Tensor modulated(const t2i::Tensor& x, const t2i::Tensor& scale, const t2i::Tensor& shift);
-// Part `i` of a modulation [B, n*width], for every place: [B,1,width].
-t2i::Tensor part(const t2i::Tensor& modulation, int64_t i, int64_t width);
-
 // Queries, keys and values of one stream, queries and keys with a norm over each head.
 struct Projections {
   struct Names {

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "nn/config_reader.hpp"
+#include "nn/modulation.hpp"
 
 namespace flux {
 
@@ -149,7 +150,7 @@ Tensor Transformer::operator()(const Input& in) const {
   x = t2i::cat({context, x}, 1);
   for (const SingleBlock& block : single_blocks_) x = block(x, emb, places);
   Tensor m = norm_out_(t2i::silu(emb));  // scale, shift
-  x = out_(modulated(t2i::slice(x, 1, tokens, x.size(1)), part(m, 0, w), part(m, 1, w)));
+  x = out_(t2i::modulated(t2i::slice(x, 1, tokens, x.size(1)), t2i::part(m, 0, w), t2i::part(m, 1, w)));
   return unpack(x, rows, columns);
 }
 

@@ -1,26 +1,22 @@
 #include "mmdit.hpp"
 
 #include "nn/config_reader.hpp"
+#include "nn/modulation.hpp"
 #include "nn/norm.hpp"
 
 namespace sd3 {
 
 using t2i::Json;
+using t2i::gated_add;
 using t2i::Linear;
+using t2i::modulated;
+using t2i::part;
 using t2i::Scope;
 using t2i::Tensor;
 
 namespace {
 
-constexpr double eps = 1e-6;  // of all norms
-
-Tensor normed(const Tensor& x) { return t2i::layer_norm(x, {}, {}, eps); }
-
-// Chunk `i` of a modulation [B, n*width], for every place: [B,1,width].
-Tensor part(const Tensor& modulation, int64_t i, int64_t width) {
-  return t2i::unsqueeze(t2i::slice(modulation, 1, i * width, (i + 1) * width), 1);
-}
-Tensor modulated(const Tensor& x, const Tensor& scale, const Tensor& shift) { return x * (scale + 1.0) + shift; }
+constexpr double eps = 1e-6;  // of the norms over each head
 
 }  // namespace
 
@@ -92,25 +88,25 @@ std::array<Tensor, 2> MmditBlock::body(const Tensor& x_in, const Tensor& context
   const int64_t w = heads * head_width, places = x_in.size(1);
   Tensor x = x_in, context = context_in, active = t2i::silu(emb);
   // shift, scale, gate of attention; shift, scale, gate of what follows; shift, scale, gate of the second attention
-  Tensor m = norm1(active), cm = norm1_context(active), x_normed = normed(x);
-  Tensor for_x = modulated(x_normed, part(m, 1, w), part(m, 0, w));
-  Tensor for_context = last ? modulated(normed(context), part(cm, 0, w), part(cm, 1, w))  // here scale comes first
-                            : modulated(normed(context), part(cm, 1, w), part(cm, 0, w));
+  Tensor m = norm1(active), cm = norm1_context(active);
+  Tensor for_x = modulated(x, part(m, 1, w), part(m, 0, w));
+  Tensor for_context = last ? modulated(context, part(cm, 0, w), part(cm, 1, w))  // here scale comes first
+                            : modulated(context, part(cm, 1, w), part(cm, 0, w));
 
   auto [xq, xk, xv] = project(picture, for_x);
   auto [cq, ck, cv] = project(text, for_context);
   Tensor seen = t2i::attention(t2i::cat({xq, cq}, 1), t2i::cat({xk, ck}, 1), t2i::cat({xv, cv}, 1), heads);
-  x = x + part(m, 2, w) * to_out(t2i::slice(seen, 1, 0, places));
+  x = gated_add(x, part(m, 2, w), to_out(t2i::slice(seen, 1, 0, places)));
   if (dual) {
-    auto [q, k, v] = project(alone, modulated(x_normed, part(m, 7, w), part(m, 6, w)));
-    x = x + part(m, 8, w) * to_out2(t2i::attention(q, k, v, heads));
+    auto [q, k, v] = project(alone, modulated(x_in, part(m, 7, w), part(m, 6, w)));
+    x = gated_add(x, part(m, 8, w), to_out2(t2i::attention(q, k, v, heads)));
   }
-  Tensor y = modulated(normed(x), part(m, 4, w), part(m, 3, w));
-  x = x + part(m, 5, w) * ff_out(t2i::gelu_tanh(ff_in(y)));
+  Tensor y = modulated(x, part(m, 4, w), part(m, 3, w));
+  x = gated_add(x, part(m, 5, w), ff_out(t2i::gelu_tanh(ff_in(y))));
   if (last) return {x, context};
-  context = context + part(cm, 2, w) * to_add_out(t2i::slice(seen, 1, places, seen.size(1)));
-  y = modulated(normed(context), part(cm, 4, w), part(cm, 3, w));
-  return {x, context + part(cm, 5, w) * ff_context_out(t2i::gelu_tanh(ff_context_in(y)))};
+  context = gated_add(context, part(cm, 2, w), to_add_out(t2i::slice(seen, 1, places, seen.size(1))));
+  y = modulated(context, part(cm, 4, w), part(cm, 3, w));
+  return {x, gated_add(context, part(cm, 5, w), ff_context_out(t2i::gelu_tanh(ff_context_in(y))))};
 }
 
 std::array<Tensor, 2> MmditBlock::operator()(const Tensor& x, const Tensor& context, const Tensor& emb) const {
@@ -164,7 +160,7 @@ Tensor Mmdit::operator()(const Tensor& latents, const Tensor& timesteps, const T
     x = next_x, context = next_context;
   }
   Tensor m = norm_out_(t2i::silu(emb));
-  x = out_(modulated(normed(x), part(m, 0, c.width()), part(m, 1, c.width())));
+  x = out_(modulated(x, part(m, 0, c.width()), part(m, 1, c.width())));
   x = t2i::permute(t2i::reshape(x, {batch, rows, columns, c.patch, c.patch, c.out_channels}), {0, 5, 1, 3, 2, 4});
   return t2i::reshape(x, {batch, c.out_channels, rows * c.patch, columns * c.patch});
 }

@@ -17,10 +17,9 @@ struct LayerNorm {
   Tensor operator()(const Tensor& x) const { return layer_norm(x, scope.get(weight), scope.get(bias), eps); }
 };
 
-// Over the last dimension, by the root of the mean square (Zhang and Sennrich 2019, arXiv:1910.07467), in the type of x:
-// torch's fused kernel wants the weight in that type, too.
+// Over the last dimension, by the root of the mean square (Zhang and Sennrich 2019, arXiv:1910.07467), in the type of x.
 inline Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
-  return op<"rms_norm">({x, {x.size(-1)}, to(weight, x.dtype()), eps});
+  return op<"t2i::rms_norm">({x, weight, eps});
 }
 
 struct GroupNorm {
