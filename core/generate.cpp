@@ -38,14 +38,18 @@ Config session_config(const GenerateOptions& options) {
 PictureSize wanted_size(const GenerateOptions& options, const Session& session, const LatentsFile& latents) {
   int64_t downscale = session.model->downscale();
   PictureSize size{options.width, options.height};
+  int64_t place = session.model->place_px();
   if (latents.given()) {
     PictureSize fits = latents.size(downscale);
+    if (fits.width % place || fits.height % place)
+      fail({options.latents, fmt::format("the latents are {} by {}", fits.width / downscale, fits.height / downscale),
+            fmt::format("The model sees {} by {} of them as one place", place / downscale, place / downscale), "give latents of whole places", "E6008",
+            Exit::bad_data});
     if (size.width && size != fits)
       fail({"--size", fmt::format("{}x{} does not fit the latents of {}", size.width, size.height, options.latents), "",
             fmt::format("use --size {}x{}", fits.width, fits.height), "E6008", Exit::usage});
     return fits;
   }
-  int64_t place = session.model->place_px();
   if (size.width % place || size.height % place)
     fail({"--size", fmt::format("{}x{} is not a multiple of {}", size.width, size.height, place), "The model sees so many pixels a side as one place",
           fmt::format("use --size {}x{}", std::max<int64_t>(1, size.width / place) * place, std::max<int64_t>(1, size.height / place) * place),

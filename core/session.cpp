@@ -166,6 +166,12 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
     if (loss.name == s->model->about().value("default_loss", ""))  // as the family is trained, where nothing else was said
       for (const Json own = s->model->about().value("default_loss_options", Json::object()); const auto& [key, value] : own.items())
         if (!loss.options.contains(key)) loss.options[key] = value;
+    if (loss.name == s->model->about().value("default_loss", ""))  // as the family is trained, where nothing else was said
+      for (const Json own = s->model->about().value("default_loss_options", Json::object()); const auto& [key, value] : own.items())
+        if (!loss.options.contains(key)) loss.options[key] = value;
+    if (loss.name == s->model->about().value("default_loss", ""))  // as the family is trained, where nothing else was said
+      for (const Json own = s->model->about().value("default_loss_options", Json::object()); const auto& [key, value] : own.items())
+        if (!loss.options.contains(key)) loss.options[key] = value;
     const Component& loss_component = component_named(*s, "loss", loss.name, "loss", config);
     Json loss_options = checked_options(loss_component, loss.options, "loss", config);
     s->loss = std::make_unique<Loss>(loss_component, loss_options, Json{{"scheduler", schedule}, {"latent", s->model->about().value("latent", Json::object())}});

@@ -115,6 +115,15 @@ def prompts_over_the_limit():
             [*generate, "--model", "flux", "--prompt", LONG]]
 
 
+@case
+def latents_that_are_no_whole_places():
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"latents": torch.zeros(1, 16, 8, 9)}, "odd.safetensors")
+    return [["generate", "--model", "flux", "--prompt", "a ball", "--steps", "1", "--output", "pictures", "--latents", "odd.safetensors"]]
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("family-errors")

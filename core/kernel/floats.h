@@ -11,17 +11,17 @@ typedef int32_t Ints __attribute__((vector_size(32)));
 typedef float FloatsInMemory __attribute__((vector_size(32), aligned(4), may_alias));
 constexpr int64_t width = 8;
 
-Floats all(float value) { return Floats{} + value; }
+[[maybe_unused]] Floats all(float value) { return Floats{} + value; }
 
 // `count` floats, all eight or the last of a row; what is missing is `rest`.
-Floats load(const float* from, int64_t count, float rest = 0) {
+[[maybe_unused]] Floats load(const float* from, int64_t count, float rest = 0) {
   if (count == width) return *reinterpret_cast<const FloatsInMemory*>(from);
   Floats v = all(rest);
   for (int64_t k = 0; k < count; ++k) v[k] = from[k];
   return v;
 }
 
-void store(float* to, Floats v, int64_t count) {
+[[maybe_unused]] void store(float* to, Floats v, int64_t count) {
   if (count == width) {
     *reinterpret_cast<FloatsInMemory*>(to) = v;
     return;
@@ -29,7 +29,7 @@ void store(float* to, Floats v, int64_t count) {
   for (int64_t k = 0; k < count; ++k) to[k] = v[k];
 }
 
-double sum(Floats v) {
+[[maybe_unused]] double sum(Floats v) {
   double s = 0;
   for (int64_t k = 0; k < width; ++k) s += v[k];
   return s;

@@ -1,0 +1,128 @@
+#include "core/kernel/nf4.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/kernel/nf4_rows.h"
+#include "core/kernel/processor.h"
+
+namespace t2i {
+
+const std::array<float, 16> nf4_values = {
+    -1.0f,           -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
+    -0.09105003625154495f, 0.0f,           0.07958029955625534f, 0.16093020141124725f,  0.24611230194568634f,  0.33791524171829224f,
+    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+
+namespace {
+
+// Between neighbours: what is greater belongs to the next value.
+const std::array<float, 15>& midpoints() {
+  static const std::array<float, 15> middle = [] {
+    std::array<float, 15> m{};
+    for (size_t i = 0; i < m.size(); ++i) m[i] = (nf4_values[i] + nf4_values[i + 1]) / 2;
+    return m;
+  }();
+  return middle;
+}
+
+// A code for each of 65,536 places between -1 and 1: bitsandbytes looks codes up there instead of searching for them.
+const std::vector<uint8_t>& dynamic_codes() {
+  static const std::vector<uint8_t> codes = [] {
+    constexpr int places = 65'536;
+    const auto& values = dynamic_values();
+    std::vector<uint8_t> made(places);
+    for (int i = 0; i < places; ++i) {
+      const float at = static_cast<float>(i) * (2.0f / (places - 1)) - 1.0f;
+      auto above = std::min(std::lower_bound(values.begin(), values.end(), at), values.end() - 1);
+      auto below = above == values.begin() ? above : above - 1;
+      made[static_cast<size_t>(i)] = static_cast<uint8_t>((at - *below <= *above - at ? below : above) - values.begin());
+    }
+    return made;
+  }();
+  return codes;
+}
+
+}  // namespace
+
+// Seven decades with twice as many steps in each next one, 1 to 64 on either side of zero, evenly between a tenth and the
+// whole of the decade; zero and one.
+const std::array<float, 256>& dynamic_values() {
+  static const std::array<float, 256> values = [] {
+    std::array<float, 256> v{};
+    size_t n = 0;
+    for (int decade = 0; decade < 7; ++decade) {
+      const int steps = 1 << decade;
+      const float step = (1.0f - 0.1f) / static_cast<float>(steps);
+      auto border = [&](int i) {  // as torch.linspace has it: from the nearer end, rounded once
+        return i < (steps + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f) : std::fma(-step, static_cast<float>(steps - i), 1.0f);
+      };
+      const float size = static_cast<float>(std::pow(10.0, decade - 6));
+      for (int i = 0; i < steps; ++i) {
+        const float middle = (border(i) + border(i + 1)) / 2.0f;
+        v[n++] = size * middle;
+        v[n++] = -size * middle;
+      }
+    }
+    v[n++] = 0.0f;
+    v[n++] = 1.0f;
+    std::sort(v.begin(), v.end());
+    return v;
+  }();
+  return values;
+}
+
+void quantize_nf4(std::span<const float> x, std::span<uint8_t> packed, std::span<float> scales) {
+  const auto& middle = midpoints();
+  const int64_t count = static_cast<int64_t>(x.size());
+  for (int64_t begin = 0, block = 0; begin < count; begin += nf4_block, ++block) {
+    const int64_t n = std::min(nf4_block, count - begin);
+    const float* from = x.data() + begin;
+    float largest = 0;
+    for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(from[i]));
+    const bool whole = n == nf4_block;
+    scales[static_cast<size_t>(block)] = whole ? largest : std::max(largest, 1e-38f);
+    // A whole block is multiplied by the reciprocal, the rest of a tensor is divided: other last bits, other codes.
+    const float divisor = std::max(largest, 1e-38f), factor = 1.0f / divisor;
+    for (int64_t i = 0; i < n; i += 2) {
+      auto code = [&](int64_t k) -> uint32_t {
+        if (k >= n) return 7;  // of zero
+        const float scaled = std::clamp(whole ? from[k] * factor : from[k] / divisor, -1.0f, 1.0f);
+        return static_cast<uint32_t>(std::lower_bound(middle.begin(), middle.end(), scaled) - middle.begin());
+      };
+      packed[static_cast<size_t>((begin + i) / 2)] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
+    }
+  }
+}
+
+void dequantize_nf4(std::span<const uint8_t> packed, std::span<const float> scales, std::span<float> out) {
+  const int64_t count = static_cast<int64_t>(out.size()), whole = has_wide_floats() ? count / nf4_block : 0;
+  rows::dequantize_nf4(whole, packed.data(), scales.data(), nf4_values.data(), out.data());
+  for (int64_t i = whole * nf4_block; i < count; ++i) {
+    const uint8_t both = packed[static_cast<size_t>(i / 2)];
+    out[static_cast<size_t>(i)] = nf4_values[i % 2 ? both & 15 : both >> 4] * scales[static_cast<size_t>(i / nf4_block)];
+  }
+}
+
+PackedScales pack_scales(std::span<const float> scales, float mean) {
+  PackedScales made;
+  made.mean = mean;
+  made.codes.resize(scales.size());
+  for (size_t begin = 0; begin < scales.size(); begin += nf4_scales_block) {
+    const size_t end = std::min(begin + static_cast<size_t>(nf4_scales_block), scales.size());
+    float largest = 0;
+    for (size_t i = begin; i < end; ++i) largest = std::max(largest, std::abs(scales[i] - mean));
+    made.block_scales.push_back(largest);
+    for (size_t i = begin; i < end; ++i) {
+      const float scaled = largest > 0 ? (scales[i] - mean) / largest : 0.0f;
+      const float place = std::floor((scaled + 1.0f) * 32'767.5f + 0.5f);
+      made.codes[i] = dynamic_codes()[static_cast<size_t>(std::clamp(place, 0.0f, 65'535.0f))];
+    }
+  }
+  return made;
+}
+
+void unpack_scales(std::span<const uint8_t> codes, std::span<const float> block_scales, float mean, std::span<float> out) {
+  for (size_t i = 0; i < out.size(); ++i) out[i] = dynamic_values()[codes[i]] * block_scales[i / nf4_scales_block] + mean;
+}
+
+}  // namespace t2i
