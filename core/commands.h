@@ -57,6 +57,17 @@ struct ProbeOptions {
   std::vector<std::string> plugin_paths;
 };
 
+// "export": a model in another form.
+struct ExportOptions {
+  ModelConfig model;       // its path, base, variant, and parts to take from elsewhere
+  ComponentConfig plugin;  // no name: as model_index.json says
+  std::string output;
+  std::string format;  // diffusers (a folder) or single-file
+  std::string dtype;   // of floating-point tensors; empty: each as it is stored
+  std::string task;    // whose pipeline a folder is for; empty: as model_index.json says
+  std::vector<std::string> plugin_paths;
+};
+
 // "plugins": what is there, what one offers, whether a library keeps its contract.
 struct PluginsOptions {
   std::string action;   // list, info, check

@@ -12,6 +12,7 @@
 #include "core/plug/trial.h"
 #include "core/precision/device.h"
 #include "core/precision/held.h"
+#include "core/single_files.h"
 
 namespace t2i {
 
@@ -125,6 +126,7 @@ static std::string default_task(const Session& session) {
 // what is used, also where it had none.
 static void replace_part(ModelFolder& folder, const std::string& name, const std::string& asked) {
   if (asked.empty()) return;
+  if (is_single_file(asked)) return replace_weights(folder, name, asked);
   ModelPart part = open_model_part(asked, name).take();
   if (!part.class_name.empty()) folder.index[name] = Json::array({part.library, part.class_name});
   std::erase(folder.absent, name);
@@ -136,12 +138,14 @@ static void replace_part(ModelFolder& folder, const std::string& name, const std
 std::unique_ptr<Session> open_session(const Config& config, const std::vector<std::string>& plugin_paths, const SessionNeeds& needs) {
   auto s = std::make_unique<Session>(plugin_search_path(plugin_paths));
   s->device = choose_device(needs.device, needs.local_rank);
-  s->folder = open_model_folder(config.model.path).take();
+  s->folder = open_model(config.model.path, config.model.base).take();
   replace_part(s->folder, "vae", config.model.vae);
   replace_part(s->folder, "text_encoder", config.model.text_encoder);
   s->model = model_for(*s, config);
+  settle_single_files(*s);
 
   ComponentConfig task = config.task;
+  if (task.name.empty() && !needs.task) return s;
   if (task.name.empty()) task.name = default_task(*s);
   // As the family is used, where nothing else was said.
   const Json usual = s->model->about().value("default_task_options", Json::object()).value(task.name, Json::object());
@@ -183,14 +187,11 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
 // A part's folder as messages show it: inside the model's as the user wrote that, or the one that replaces it.
 static std::string shown_folder(const Session& s, const std::string& part) {
   const ModelPart* files = s.folder.find(part);
+  if (files && !files->file.empty()) return files->file;
   return files && !files->given.empty() ? files->given : s.folder.asked + "/" + part;
 }
 
-ParamStore& load_part(Session& s, const Config& config, const std::string& part, at::ScalarType dtype,
-                      const std::function<bool(const std::string&)>& is_trained) {
-  const ModelPart* files = s.folder.part(part).take();
-  ParamStore& store = s.model->build(part);
-  store.allocate(dtype, s.device, is_trained);
+LoadRules load_rules(const Session& s, const std::string& part) {
   LoadRules rules;
   rules.where = shown_folder(s, part);
   const Json& about = s.model->about().at("parts").at(part);
@@ -199,10 +200,16 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   for (const auto& [now, before] : renames.items()) rules.aliases.emplace_back(now, before);
   rules.ignored = about.value("ignored", std::vector<std::string>());
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
-  // The variant is the model's: a part from elsewhere may well have none of that name.
-  const bool has_variant = files->given.empty() || weights_of(*files, config.model.variant);
-  WeightSet weights = open_weights(*files, has_variant ? config.model.variant : "").take();
-  for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));
+  return rules;
+}
+
+ParamStore& load_part(Session& s, const Config& config, const std::string& part, at::ScalarType dtype,
+                      const std::function<bool(const std::string&)>& is_trained) {
+  const ModelPart* files = s.folder.part(part).take();
+  ParamStore& store = s.model->build(part);
+  store.allocate(dtype, s.device, is_trained);
+  WeightSet weights = weights_from(s, *files, config.model.variant);
+  for (std::string& notice : load_weights(store, weights, load_rules(s, part))) s.notices.push_back(std::move(notice));
   return store;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/config/config.h"
+#include "core/model/load.h"
 #include "core/plug/loss.h"
 #include "core/plug/model.h"
 #include "core/plug/task.h"
@@ -17,6 +18,7 @@ namespace t2i {
 struct Session {
   Registry registry;
   ModelFolder folder;
+  FileNames file_names;  // of the family, where a part comes from a single file
   std::string model_options, task_options, loss_options;  // resolved, as JSON text: part of what a checkpoint depends on
   std::unique_ptr<Model> model;
   std::unique_ptr<Task> task;
@@ -29,6 +31,7 @@ struct Session {
 
 struct SessionNeeds {
   bool loss = false;
+  bool task = true;  // false: only where the configuration names one
   std::string device = "auto";
   int local_rank = 0;
 };
@@ -39,6 +42,9 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
 
 // Are the parts of these roles in the folder? Failure E2013 with all that are not.
 void require_parts(const Session& session, const std::vector<std::string>& roles);
+
+// How a part's files name its parameters.
+LoadRules load_rules(const Session& session, const std::string& part);
 
 // Builds a part and fills it from the folder (config.model.vae and .text_encoder may name another). `is_trained` by name.
 ParamStore& load_part(Session& session, const Config& config, const std::string& part, at::ScalarType dtype,

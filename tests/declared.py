@@ -18,10 +18,13 @@ class ParamApi(c.Structure):
 class ModelTable(c.Structure):
     _fields_ = [("size", c.c_size_t), ("create", c.CFUNCTYPE(c.c_int32, c.c_char_p, c.c_void_p, c.POINTER(c.c_void_p))),
                 ("destroy", abi.DESTROY), ("describe", abi.DESCRIBE),
-                ("build", c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_char_p, c.c_void_p))]
+                ("build", c.CFUNCTYPE(c.c_int32, c.c_void_p, c.c_char_p, c.c_void_p)),
+                *((name, c.c_void_p) for name in ("forward", "tokenize", "encode_text", "encode_image", "decode_image", "scale_latents")),
+                ("file_names", abi.DESCRIBE)]
 
 
 declared = {}
+file_names = {}  # what the last model built() asked said of single files
 
 
 @DECLARE
@@ -57,6 +60,9 @@ def built(library, parts, **config):
     try:
         abi.check(table.describe(self_, c.byref(text)))
         about = json.loads(text.value)
+        abi.check(table.file_names(self_, c.byref(text)))
+        file_names.clear()
+        file_names.update(json.loads(text.value))
         for part in parts:
             declared.clear()
             abi.check(table.build(self_, part.encode(), None))

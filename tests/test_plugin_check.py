@@ -65,6 +65,7 @@ BAD = {
     "model_other_recompute": ({"G4"}, "has other gradients when its blocks are recomputed"),
     "model_leaks_a_handle": ({"M1", "M3"}, "leaves 100 tensor handles behind in 100 calls"),
     "model_leaks_memory": ({"M2"}, "bytes of memory each time it is created and destroyed"),
+    "model_forgets_a_name": ({"D5"}, "file_names() leaves out the parameter 'middle.weight'"),
     "model_builds_anything": ({"D7"}, "builds a part 'unet~', which it does not have"),
 }
 

@@ -15,6 +15,7 @@ struct Command {
 int run_command(const Command& self, const std::vector<std::string>& arguments);
 int generate_command(const Command& self, const std::vector<std::string>& arguments);
 int probe_command(const Command& self, const std::vector<std::string>& arguments);
+int export_command(const Command& self, const std::vector<std::string>& arguments);
 int plugins_command(const Command& self, const std::vector<std::string>& arguments);
 int schema_command(const Command& self, const std::vector<std::string>& arguments);
 

@@ -11,7 +11,7 @@ namespace t2i {
 namespace {
 
 constexpr int64_t largest = std::numeric_limits<int64_t>::max();
-const Texts model_keys = {"model.vae", "model.text_encoder", "model.variant"};  // the others are of training
+const Texts model_keys = {"model.base", "model.vae", "model.text_encoder", "model.variant"};  // the others are of training
 
 // FILE[:SCALE]; a colon that no number follows belongs to the file.
 GenerateOptions::Lora parse_lora(const std::string& text) {
@@ -42,7 +42,7 @@ void parse_size(Options& options, GenerateOptions& out) {
 
 int generate_command(const Command& self, const std::vector<std::string>& arguments) {
   Options options(self);
-  options.add("model", "DIR", "a model folder, or org/name in the local hub cache")
+  options.add("model", "DIR", "a model folder, org/name in the local hub cache, or a single file with --set model.base=FOLDER")
       .add("plugin", "F", "the model family's plugin (else as the model folder says)")
       .add_list("lora", "FILE[:SCALE]", "add this adapter; may be repeated")
       .add("task", "T", "what the model follows")
@@ -66,8 +66,8 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add("dtype", "D", "float32, bfloat16 or float16 (float32)")
       .add("device", "D", "auto, cpu or cuda (auto)")
       .add_list("set", "KEY=VALUE",
-                "an option of the family or of the task, as plugin.clip_skip=1, or model.vae, model.text_encoder, "
-                "model.variant; may be repeated")
+                "an option of the family or of the task, as plugin.clip_skip=1, or model.base, model.vae, "
+                "model.text_encoder, model.variant; may be repeated")
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
   if (!options.parse(arguments)) return 0;
 

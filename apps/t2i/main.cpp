@@ -19,6 +19,8 @@ const Command commands[] = {
     {"generate", "--model DIR --prompt TEXT --output PATH [options]", "Make images with a model", generate_command},
     {"probe", "WHAT --model DIR --outputs OUT.safetensors [options]", "Run one piece of a model on tensors from a file",
      probe_command},
+    {"export", "--model PATH --output PATH [options]", "Write a model in another form: a diffusers folder or a single file",
+     export_command},
     {"plugins", "list | info ID | check FILE.so", "Show what is installed, or check a plugin against its contract",
      plugins_command},
     {"schema", "", "Print the JSON Schema of configuration files, for editors", schema_command},

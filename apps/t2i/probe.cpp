@@ -10,7 +10,7 @@ namespace t2i {
 int probe_command(const Command& self, const std::vector<std::string>& arguments) {
   Options options(self);
   options.positional("what", 1)
-      .add("model", "DIR", "a model folder, or org/name in the local hub cache")
+      .add("model", "DIR", "a model folder, org/name in the local hub cache, or a single file with --set model.base=FOLDER")
       .add("plugin", "F", "the model family's plugin (else as the model folder says)")
       .add("task", "T", "what the model follows")
       .add("loss", "L", "the training objective, for step")

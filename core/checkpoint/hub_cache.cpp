@@ -57,6 +57,11 @@ Path snapshot_of(const Path& repository) {
 
 }  // namespace
 
+std::string small_download_command(const std::string& hub_name) {
+  return "hf download " + hub_name +
+         " --include '*.json' --include '*/*.txt' --include '*/*.model' --exclude '*.index.json'";
+}
+
 std::string download_command(const std::string& hub_name, const std::string& part) {
   if (part.empty())
     return "hf download " + hub_name +
@@ -72,11 +77,19 @@ Result<Path> resolve_model(const std::string& model_path, const std::string& par
   if (stdfs::is_directory(path, error)) return path;
   if (stdfs::exists(path, error)) {
     if (is_pickle_name(path)) return *foreign_file(path, {}, 0);
+    if (!part.empty())
+      return Error{model_path,
+                   "is a single file; a part '" + part + "' of this form is a folder with config.json and its weights",
+                   "",
+                   "give the folder",
+                   "E2012",
+                   Exit::bad_data};
     return Error{model_path,
-                 part.empty() ? "is a single file; a model is a folder with model_index.json and a folder for each part"
-                              : "is a single file; a part '" + part + "' is a folder with config.json and its weights",
-                 "",
-                 "give the folder, or convert the file with diffusers (from_single_file, then save_pretrained)",
+                 "is a single file, which holds weights alone",
+                 "Configurations, tokenizers and scheduler come from a diffusers folder of the same kind of model",
+                 "name that folder with model.base (--set model.base=FOLDER), or a model of the hub, which is fetched "
+                 "without its weights by: " +
+                     small_download_command("ORG/NAME"),
                  "E2012",
                  Exit::bad_data};
   }

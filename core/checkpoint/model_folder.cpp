@@ -34,7 +34,7 @@ Error no_model(const std::string& asked, const Path& root) {
     if (name.ends_with(".safetensors"))
       return wrong(
           "; " + name + " in it is a single-file model",
-          "convert it with diffusers (from_single_file, then save_pretrained), or download the diffusers folder");
+          "give '" + (root / name).string() + "' itself, with model.base naming a diffusers folder of the same kind of model");
   for (const std::string& name : names_in(root))
     if (is_pickle_name(name)) return *foreign_file(root / name, {}, 0);
   std::string asked_root = root.string();
@@ -121,7 +121,7 @@ Result<ModelFolder> open_model_folder(const std::string& model_path) {
     if (!part && !none) return wrong("'" + name + "' is not a pair of library and class");
     if (!is_plain_name(name)) return wrong("'" + printable(name) + "' cannot be the name of a part's folder");
     if (none) continue;
-    ModelPart p{name, value[0].get<std::string>(), value[1].get<std::string>(), *root / name, {}, {}};
+    ModelPart p{name, value[0].get<std::string>(), value[1].get<std::string>(), *root / name, {}, {}, {}, {}};
     if (!stdfs::is_directory(p.folder, error)) {
       model.absent.push_back(name);
       continue;
@@ -133,13 +133,45 @@ Result<ModelFolder> open_model_folder(const std::string& model_path) {
   return model;
 }
 
+Result<ModelFolder> open_model(const std::string& path, const std::string& base) {
+  std::error_code error;
+  const bool folder = stdfs::is_directory(path, error), there = stdfs::exists(path, error);
+  if (base.empty() || (there && !folder && is_pickle_name(path))) return open_model_folder(path);
+  if (folder)
+    return Error{"model.base",
+                 "stands beside a single file, and '" + path + "' is a folder",
+                 "",
+                 "leave model.base out, or name the file in model.path",
+                 "E2012",
+                 Exit::config};
+  if (!there) {
+    std::vector<std::string> files = names_in(Path(path).has_parent_path() ? Path(path).parent_path() : Path("."));
+    std::optional<std::string> near = nearest(Path(path).filename().string(), files);
+    return Error{path,
+                 "there is no such file" + (near ? ". Did you mean '" + (Path(path).parent_path() / *near).string() + "'?"
+                                                 : std::string()),
+                 "",
+                 "give the single file that goes with model.base, or leave model.base out",
+                 "E2011",
+                 Exit::missing};
+  }
+  Result<ModelFolder> model = open_model_folder(base);
+  if (!model) {
+    Error e = model.error();
+    if (e.todo == download_command(base)) e.todo = small_download_command(base);
+    return e;
+  }
+  model->file = path;
+  return model;
+}
+
 Result<ModelPart> open_model_part(const std::string& asked, const std::string& name) {
   Result<Path> root = resolve_model(asked, name);
   if (!root) return root.error();
   std::error_code error;
   // A repository of one part alone has its config.json at the top; some whole models have one there too.
   const bool whole = stdfs::exists(*root / "model_index.json", error) || !stdfs::exists(*root / "config.json", error);
-  ModelPart part{name, "", "", whole ? *root / name : *root, {}, {}, whole ? (Path(asked) / name).string() : asked};
+  ModelPart part{name, "", "", whole ? *root / name : *root, {}, {}, whole ? (Path(asked) / name).string() : asked, {}};
   if (!stdfs::exists(part.folder / "config.json", error))
     return Error{asked,
                  "is neither the folder of a part '" + name +

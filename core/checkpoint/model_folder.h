@@ -1,6 +1,7 @@
 // A published model as a folder: model_index.json, a folder per part with its config.json and weights. `model.path` is
 // such a folder, or org/name, looked up in the hub's cache on this machine; nothing is downloaded.
 #pragma once
+#include <deque>
 #include <map>
 #include <string>
 #include <utility>
@@ -23,6 +24,8 @@ struct ModelPart {
   // What the user wrote where the part was given by itself, with "/NAME" behind it where that was a whole model's
   // folder; empty for a part of the model. Other things than the part may lie in such a folder.
   std::string given{};
+  // The single file that its weights are taken from, as the user wrote it; empty: they lie in `folder`.
+  std::string file{};
 };
 
 struct ModelFolder {
@@ -32,6 +35,7 @@ struct ModelFolder {
   Json index;                       // model_index.json
   std::vector<ModelPart> parts;     // by name; what the index gives as [null, null] is left out
   std::vector<std::string> absent;  // listed by the index, but without a folder (often a safety checker)
+  std::string file{};               // the single file that was asked for, as the user wrote it; `asked` is then its base
   const ModelPart* find(std::string_view name) const;
   Result<const ModelPart*> part(std::string_view name) const;  // E2013 where it is absent or not of this model
 };
@@ -41,10 +45,16 @@ struct ModelFolder {
 Result<Path> resolve_model(const std::string& model_path, const std::string& part = "");
 // The command that fetches a model, or a part of one, into the hub's cache: what t2i reads of it and no more.
 std::string download_command(const std::string& hub_name, const std::string& part = "");
+// The same without any weights: what a single file needs beside it.
+std::string small_download_command(const std::string& hub_name);
 
 // Reads model_index.json and every part's configuration. The first problem is returned: those of resolve_model, E2012
 // not a model folder, E2010 not JSON or not of the index's form.
 Result<ModelFolder> open_model_folder(const std::string& model_path);
+
+// The model of `path`: that folder, or, where `path` is a single file, the folder `base` with `file` set. E2012 for a file
+// without a base and a base without a file, E2011 for what is not there, E2001 for a pickle.
+Result<ModelFolder> open_model(const std::string& path, const std::string& base);
 
 // One part of a model by itself (`model.vae: FOLDER`): a folder with the part's config.json, a model's folder that has
 // the part `name`, or org/name of either in the hub's cache. Library and class_name are as its configuration tells.
@@ -64,6 +74,8 @@ Result<WeightFiles> weights_of(const ModelPart& part, const std::string& variant
 struct WeightSet {
   std::vector<SafetensorsFile> files;
   std::map<std::string, const TensorEntry*, std::less<>> tensors;
+  std::deque<TensorEntry> made;                 // of a single file (single_file.h): slices of its tensors by their part's names
+  std::deque<std::vector<std::byte>> reordered; // the bytes of those that are no slices
   const TensorEntry* find(std::string_view name) const;
   std::optional<Error> damage() const;  // ask after copying: E4108 when a file was changed meanwhile
   void unload(const TensorEntry& copied) const;  // its pages of the file go; else all of a file counts as this process's

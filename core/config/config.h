@@ -24,7 +24,8 @@ struct ComponentConfig {
 };
 
 struct ModelConfig {
-  std::string path;            // a diffusers folder, or org/name in the local hub cache
+  std::string path;            // a diffusers folder, org/name in the local hub cache, or a single file
+  std::string base;            // of a single file: the folder with its configurations, tokenizers and scheduler
   std::string vae;             // another folder for this part; empty: the model's own
   std::string text_encoder;    // likewise
   std::string variant;         // "fp16" reads *.fp16.safetensors

@@ -102,13 +102,18 @@ std::vector<Knob> model_knobs() {
   Table<ModelConfig> model{"model", &Config::model};
   using M = ModelConfig;
   return {
-      model("path", &M::path, "The model to start from: a diffusers folder, or org/name in the local hub cache.")
+      model("path", &M::path,
+            "The model to start from: a diffusers folder, org/name in the local hub cache, or a single .safetensors file "
+            "with model.base.")
           .or_null()
           .such_as("weights/my-model"),
+      model("base", &M::base,
+            "Beside a single file: the diffusers folder, or org/name in the local hub cache, that its configurations, "
+            "tokenizers and scheduler come from.")
+          .or_null(),
       model("vae", &M::vae,
-            "Take the image encoder and decoder from here instead: their own folder, a model's, or org/name of either "
-            "in the "
-            "local hub cache.")
+            "Take the image encoder and decoder from here instead: their own folder, a model's, org/name of either in the "
+            "local hub cache, or a single .safetensors file.")
           .or_null(),
       model("text_encoder", &M::text_encoder, "Take the text encoder from here instead, likewise.").or_null(),
       model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")

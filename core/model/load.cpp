@@ -20,6 +20,8 @@ at::ScalarType scalar_type(Dtype dtype) {
     case Dtype::i32: return at::kInt;
     case Dtype::f32: return at::kFloat;
     case Dtype::f64: return at::kDouble;
+    case Dtype::f8_e4m3: return at::kFloat8_e4m3fn;
+    case Dtype::f8_e5m2: return at::kFloat8_e5m2;
     case Dtype::i64: return at::kLong;
     default: TORCH_CHECK(false, "tensors of type ", std::string(dtype_name(dtype)), " are not supported here");
   }
@@ -36,6 +38,8 @@ Dtype stored_dtype(at::ScalarType type) {
     case at::kInt: return Dtype::i32;
     case at::kFloat: return Dtype::f32;
     case at::kDouble: return Dtype::f64;
+    case at::kFloat8_e4m3fn: return Dtype::f8_e4m3;
+    case at::kFloat8_e5m2: return Dtype::f8_e5m2;
     case at::kLong: return Dtype::i64;
     default: TORCH_CHECK(false, "tensors of type ", type, " cannot be stored");
   }
@@ -52,7 +56,7 @@ TensorSource tensor_source(const std::string& name, const at::Tensor& tensor) {
 }
 
 // The tensor under the name itself, with or without the optional prefix, or under an older name.
-static const TensorEntry* find_entry(const WeightSet& weights, const std::string& name, const LoadRules& rules) {
+const TensorEntry* find_tensor(const WeightSet& weights, const std::string& name, const LoadRules& rules) {
   if (const TensorEntry* e = weights.find(name)) return e;
   const std::string& prefix = rules.optional_prefix;
   if (!prefix.empty())
@@ -68,7 +72,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   std::vector<std::string> missing, wrong;
   std::set<const TensorEntry*> used;
   for (Parameter& p : store.parameters) {
-    const TensorEntry* entry = find_entry(weights, p.name, rules);
+    const TensorEntry* entry = find_tensor(weights, p.name, rules);
     if (!entry) {
       missing.push_back(p.name);
       continue;

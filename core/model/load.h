@@ -18,6 +18,9 @@ struct LoadRules {
   std::string widened;          // this convolution may have fewer input channels in the file: the new ones start at zero
 };
 
+// The tensor that holds a parameter, under its name or one that the rules allow; null where there is none.
+const TensorEntry* find_tensor(const WeightSet& weights, const std::string& parameter, const LoadRules& rules);
+
 // Fills every parameter. Returns notices (tensors in the file that the model does not have). Failure with every missing
 // name and wrong shape at once (E2102, E2103).
 std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weights, const LoadRules& rules);

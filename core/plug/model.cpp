@@ -60,13 +60,43 @@ void Model::make_room(int64_t added_latents) {
   if (has == wanted) return;
   std::string part = first["part"];
   if (has != latent_channels())
-    fail({where_ + "/" + part + "/config.json", fmt::format("the first layer takes {} channels; this task needs {}", has, wanted), "",
+    fail({where_first_.empty() ? where_ + "/" + part + "/config.json" : where_first_, fmt::format("the first layer takes {} channels; this task needs {}", has, wanted), "",
           has > wanted ? "choose the task that this model was made for" : "start from a model for text alone", "E2035", Exit::bad_data});
   Json& own = config_["parts"][part];
   if (const Json more = first.value("config", Json::object()); !more.empty()) own.update(more);
   own[first["config_key"].get<std::string>()] = wanted * first.value("per_channel", int64_t{1});
   widened_ = first["weight"];
   create();
+}
+
+void Model::set_first_inputs(int64_t inputs, const std::string& where) {
+  const Json first = about_.value("first_layer", Json::object());
+  if (first.empty()) return;
+  where_first_ = where;
+  if (first["channels"].get<int64_t>() * first.value("per_channel", int64_t{1}) == inputs) return;
+  Json& own = config_["parts"][first["part"].get<std::string>()];
+  if (const Json more = first.value("config", Json::object()); !more.empty()) own.update(more);
+  own[first["config_key"].get<std::string>()] = inputs;
+  create();
+}
+
+FileNames Model::file_names() const {
+  const t2i_model* m = &api();
+  if (!T2I_HAS(m, file_names)) return {};
+  const char* text = nullptr;
+  check(m->file_names(self_, &text), who("file_names"));
+  return parse_file_names(parse_json(text, who("file_names")).take(), who("file_names")).take();
+}
+
+std::vector<NamedShape> Model::declared(const std::string& part) const {
+  void* other = nullptr;
+  check(api().create(config_.dump().c_str(), &assets_, &other), who("create"));
+  std::unique_ptr<void, void (*)(void*)> gone(other, api().destroy);
+  ParamStore store(part);
+  check(api().build(other, part.c_str(), &store), who("build") + " '" + part + "'");
+  std::vector<NamedShape> list;
+  for (const Parameter& p : store.parameters) list.push_back({p.name, p.shape});
+  return list;
 }
 
 Model::~Model() {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/json.h"
+#include "core/checkpoint/file_names.h"
 #include "core/checkpoint/model_folder.h"
 #include "core/model/assets.h"
 #include "core/model/params.h"
@@ -37,6 +38,14 @@ class Model {
   // ones. A folder for fewer is widened, and widened() then names the weight whose new channels start at zero.
   void make_room(int64_t added_latents);
   const std::string& widened() const { return widened_; }
+  // Before make_room(): as many inputs of the first layer (`first_layer` in about()) as the weights at hand have.
+  // `where`: the file that they are in, for messages.
+  void set_first_inputs(int64_t inputs, const std::string& where);
+
+  // What the family's single files call the parts' parameters; nothing where it does not say. Failure E2036.
+  FileNames file_names() const;
+  // What a part's parameters would be, asked of another object of the plugin: nothing of this one is built.
+  std::vector<NamedShape> declared(const std::string& part) const;
 
   // Declares a part's parameters: the store is there, its tensors are not yet allocated.
   ParamStore& build(const std::string& part);
@@ -69,7 +78,8 @@ class Model {
 
   const Component& component_;
   std::string where_;  // the folder, as the user wrote it
-  AssetFolder assets_;
+  std::string where_first_;  // the first layer's weights, where they are in a file of their own
+  mutable AssetFolder assets_;
   Json config_, about_;
   void* self_ = nullptr;
   std::string widened_;

@@ -9,79 +9,16 @@
 
 #include "core/base/file.h"
 #include "core/base/version.h"
-#include "core/checkpoint/part_files.h"
+#include "core/checkpoint/pipeline_folder.h"
 #include "core/data/text.h"
 #include "core/model/load.h"
+#include "core/single_files.h"
 #include "core/train/saved_state.h"
 
 namespace fs = std::filesystem;
 
 namespace t2i {
 namespace {
-
-constexpr uint64_t shard_bytes = uint64_t{10} << 30;  // as diffusers: above this, weights are cut into shards
-
-void write_json(const fs::path& path, const Json& value) {
-  std::string text = python_json(value);
-  write_file(path, as_bytes(text));
-}
-
-// Shards in the order of declaration, each at most shard_bytes, and the index that names them.
-void write_weights(const fs::path& folder, const std::string& stem, std::vector<TensorSource> sources) {
-  std::vector<std::vector<TensorSource>> shards(1);
-  uint64_t total = 0, in_shard = 0;
-  for (TensorSource& s : sources) {
-    if (in_shard && in_shard + s.bytes.size() > shard_bytes) shards.emplace_back(), in_shard = 0;
-    in_shard += s.bytes.size(), total += s.bytes.size();
-    shards.back().push_back(std::move(s));
-  }
-  if (shards.size() == 1) {
-    write_safetensors(folder / (stem + ".safetensors"), std::move(shards[0]), {{"format", "pt"}});
-    return;
-  }
-  Json index{{"metadata", {{"total_size", total}}}, {"weight_map", Json::object()}};
-  for (size_t i = 0; i < shards.size(); ++i) {
-    std::string name = fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, shards.size());
-    for (const TensorSource& s : shards[i]) index["weight_map"][s.name] = name;
-    write_safetensors(folder / name, std::move(shards[i]), {{"format", "pt"}});
-  }
-  write_json(folder / (stem + ".safetensors.index.json"), index);
-}
-
-void copy_part(const ModelPart& part, const fs::path& to) {
-  make_folders(to);
-  for (const PartFile& one : part_files(part)) {
-    fs::path target = to / one.to;
-    make_folders(target.parent_path());
-    if (!one.index.is_null()) {
-      write_json(target, one.index);
-      continue;
-    }
-    AtomicFile file(target);
-    if (auto unreadable = stream_file(one.from, [&](Bytes bytes) { file.write(bytes); })) fail(*unreadable);
-    file.commit();
-  }
-}
-
-// The folder while it is being written; gone again unless it is published.
-class Unfinished {
-  fs::path path_;
-
- public:
-  explicit Unfinished(fs::path path) : path_(std::move(path)) {
-    remove_tree(real_file_system(), path_);
-    make_folders(path_);
-  }
-  ~Unfinished() {
-    if (!path_.empty()) remove_tree(real_file_system(), path_);
-  }
-  const fs::path& path() const { return path_; }
-  void publish(const fs::path& name) {
-    if (int renamed = real_file_system().rename(path_, name); renamed < 0)
-      fail_write(real_file_system(), name, "renaming", renamed);
-    path_.clear();
-  }
-};
 
 // training.json: the step, and every other file with its size.
 constexpr const char* record_name = "training.json";
@@ -92,7 +29,7 @@ void write_record(const fs::path& folder, int64_t step) {
     std::string name = entry.path().lexically_relative(folder).string();
     if (entry.is_regular_file() && find_bad_utf8(name) == name.npos) files[name] = entry.file_size();
   }
-  write_json(folder / record_name, {{"step", step}, {"files", files}, {"t2i", version}});
+  write_json_file(folder / record_name, {{"step", step}, {"files", files}, {"t2i", version}});
 }
 
 // The record of a folder that write_final_folder made; null where there is none.
@@ -130,7 +67,10 @@ uint64_t final_bytes(const Session& session, const TrainState& state) {
       state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
   std::error_code error;
   for (const ModelPart& part : session.folder.parts)
-    if (part.name != state.weights->part && !has_only_pickles(part))
+    if (part.name != state.weights->part && !part.file.empty()) {
+      WeightSet weights = weights_from(session, part, "");
+      for (const auto& [name, entry] : weights.tensors) bytes += entry->bytes.size() * (dtype_bits(entry->dtype) == 8 ? 2 : 1);
+    } else if (part.name != state.weights->part && !has_only_pickles(part))
       for (const PartFile& file : part_files(part))
         if (uint64_t size = fs::file_size(file.from, error); !error) bytes += size;
   return bytes;
@@ -144,7 +84,7 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
 
   at::NoGradGuard no_grad;
   const ModelFolder& source = session.folder;
-  Unfinished unfinished(folder + ".tmp");
+  UnfinishedFolder unfinished(folder + ".tmp");
   const fs::path& temporary = unfinished.path();
 
   Json index = source.index;
@@ -164,12 +104,16 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
     fs::path to = temporary / part.name;
     if (part.name == state.weights->part) {
       make_folders(to);
-      write_json(to / "config.json", session.model->configuration(part.name));
+      write_json_file(to / "config.json", session.model->configuration(part.name));
       at::Tensor flat = (state.ema.average.defined() ? state.ema.average : state.weights->trained).to(at::kCPU);
       at::Tensor frozen = state.weights->frozen.defined() ? state.weights->frozen.to(at::kCPU) : at::Tensor();
       std::vector<TensorSource> sources;
       for (const Parameter& p : state.weights->parameters) sources.push_back(tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)));
-      write_weights(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
+      write_weight_files(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
+    } else if (!part.file.empty()) {
+      write_part_folder(session, part, weights_from(session, part, ""), to, std::nullopt);
+    } else if (lacks_weights(session, part)) {
+      leave_out(part.name, "the model's folder has no weights of it");
     } else if (has_only_pickles(part)) {
       leave_out(part.name, "its weights are a pickle");
     } else {
@@ -177,12 +121,12 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
       if (part.name == "scheduler" && !scheduler_changes.empty()) {
         Json config = part.config;
         config.update(scheduler_changes);
-        write_json(to / fs::path(part.config_path).filename(), config);
+        write_json_file(to / fs::path(part.config_path).filename(), config);
         if (scheduler_changes.contains("_class_name")) index["scheduler"][1] = scheduler_changes["_class_name"];
       }
     }
   }
-  write_json(temporary / "model_index.json", index);
+  write_json_file(temporary / "model_index.json", index);
   write_record(temporary, state.step);
   if (there) {
     std::string suffix = before.is_null() ? "earlier" : before["step"].dump();

@@ -1,5 +1,7 @@
 #include "flux.hpp"
 
+#include "nn/file_names.hpp"
+
 namespace flux {
 
 using t2i::Json;
@@ -77,6 +79,16 @@ std::string Flux::description(const Json& config) const {
   about["default_task_options"] = {{"text", {{"guidance_scale", 1}}}};
   about["pipelines"] = {{"text", "FluxPipeline"}, {"ip2p", "FluxControlPipeline"}};
   return about.dump();
+}
+
+const char* Flux::file_names() {
+  Json parts;
+  parts["transformer"] = transformer_file_names(transformer_config_);
+  if (vae_config_) parts["vae"] = t2i::autoencoder_file_names(*vae_config_, {"vae.", "first_stage_model.", ""});
+  if (clip_.there())
+    parts[clip_.name()] = Json::array({t2i::clip_file_form({"text_encoders.clip_l.transformer.", ""}, t2i::FileProjection::none).json()});
+  if (t5_.there()) parts[t5_.name()] = t2i::t5_file_names({"text_encoders.t5xxl.transformer.", ""});
+  return (file_names_ = parts.dump()).c_str();
 }
 
 void Flux::build(std::string_view part, t2i::Scope scope) {

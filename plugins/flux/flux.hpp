@@ -19,6 +19,7 @@ class Flux : public t2i::WithAutoencoder {
   // Reads every part's configuration; throws t2i::Error with all problems of all of them.
   Flux(const t2i::Json& config, t2i::Assets assets);
   const char* describe() const { return description_.c_str(); }
+  const char* file_names();
   void build(std::string_view part, t2i::Scope scope);
 
   void forward(t2i::Named in, t2i::Sink out);
@@ -34,7 +35,7 @@ class Flux : public t2i::WithAutoencoder {
   t2i::ClipPart clip_{"text_encoder", "tokenizer", "tokens"};
   t2i::T5Part t5_{"text_encoder_2", "tokenizer_2", "tokens_2"};
   double guidance_ = 3.5, training_guidance_ = 1;
-  std::string description_;
+  std::string description_, file_names_;
 
   std::unique_ptr<Transformer> transformer_;
 };

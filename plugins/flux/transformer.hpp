@@ -23,6 +23,9 @@ struct TransformerConfig {
 // Throws t2i::Error with every problem, each naming `file`, key and value.
 TransformerConfig read_transformer_config(const t2i::Json& json, const std::string& file);
 
+// What the published single files call its parameters: sdk/NAMES.md, file_names().
+t2i::Json transformer_file_names(const TransformerConfig& config);
+
 // Is run by address (blocks are recomputed through pointers into it): neither moved nor copied.
 class Transformer {
  public:

@@ -1,5 +1,6 @@
 #include "sd15.hpp"
 
+#include "nn/file_names.hpp"
 #include "nn/put_tokens.hpp"
 
 namespace sd15 {
@@ -77,6 +78,17 @@ std::string Sd15::description(const Json& config) const {
   about["scheduler_overrides"]["text"] = changes_of_the_text_pipeline(config.value("scheduler", Json::object()));
   about["pipelines"] = {{"text", "StableDiffusionPipeline"}, {"ip2p", "StableDiffusionInstructPix2PixPipeline"}};
   return about.dump();
+}
+
+const char* Sd15::file_names() {
+  Json parts;
+  parts["unet"] = t2i::unet_file_names(unet_config_);
+  if (vae_config_) parts["vae"] = t2i::autoencoder_file_names(*vae_config_, {"first_stage_model.", "vae.", ""});
+  if (text_config_)
+    parts["text_encoder"] = Json::array({
+        t2i::clip_file_form({"cond_stage_model.transformer.", ""}, t2i::FileProjection::none).json(),
+        t2i::open_clip_file_form(*text_config_, {"cond_stage_model.model."}, /*with_projection=*/false).json()});
+  return (file_names_ = parts.dump()).c_str();
 }
 
 void Sd15::build(std::string_view part, t2i::Scope scope) {

@@ -20,6 +20,7 @@ class Sd15 : public t2i::WithAutoencoder {
   // Reads every part's configuration; throws t2i::Error with all problems of all of them.
   Sd15(const t2i::Json& config, t2i::Assets assets);
   const char* describe() const { return description_.c_str(); }
+  const char* file_names();
   void build(std::string_view part, t2i::Scope scope);
 
   void forward(t2i::Named in, t2i::Sink out);
@@ -35,7 +36,7 @@ class Sd15 : public t2i::WithAutoencoder {
   t2i::UnetConfig unet_config_;
   std::optional<t2i::ClipTextConfig> text_config_;
   int64_t clip_skip_ = 0;
-  std::string description_;
+  std::string description_, file_names_;
 
   std::once_flag tokenizer_read_;  // on first use: commands that never see a text need not parse a vocabulary
   std::unique_ptr<t2i::ClipTokenizer> tokenizer_;

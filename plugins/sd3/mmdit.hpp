@@ -25,6 +25,9 @@ struct MmditConfig {
 // Throws t2i::Error with every problem, each naming `file`, key and value.
 MmditConfig read_mmdit_config(const t2i::Json& json, const std::string& file);
 
+// What the published single files call its parameters: sdk/NAMES.md, file_names().
+t2i::Json mmdit_file_names(const MmditConfig& config);
+
 // One modality's projections within an attention.
 struct Projections {
   t2i::Scope scope;

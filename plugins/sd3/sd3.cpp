@@ -1,5 +1,7 @@
 #include "sd3.hpp"
 
+#include "nn/file_names.hpp"
+
 namespace sd3 {
 
 using t2i::Json;
@@ -89,6 +91,19 @@ std::string Sd3::description(const Json& config) const {
   const bool edits = transformer_config_.in_channels != transformer_config_.out_channels;
   about["pipelines"] = {{edits ? "ip2p" : "text", "StableDiffusion3Pipeline"}};
   return about.dump();
+}
+
+// The published file's CLIP-L has no projection: there it is the identity.
+const char* Sd3::file_names() {
+  Json parts;
+  parts["transformer"] = mmdit_file_names(transformer_config_);
+  if (vae_config_) parts["vae"] = t2i::autoencoder_file_names(*vae_config_, {"first_stage_model.", "vae.", ""});
+  if (text_1_.there())
+    parts[text_1_.name()] = Json::array({t2i::clip_file_form({"text_encoders.clip_l.transformer.", ""}, t2i::FileProjection::identity).json()});
+  if (text_2_.there())
+    parts[text_2_.name()] = Json::array({t2i::clip_file_form({"text_encoders.clip_g.transformer.", ""}, t2i::FileProjection::there).json()});
+  if (text_3_.there()) parts[text_3_.name()] = t2i::t5_file_names({"text_encoders.t5xxl.transformer.", ""});
+  return (file_names_ = parts.dump()).c_str();
 }
 
 void Sd3::build(std::string_view part, t2i::Scope scope) {

@@ -18,6 +18,7 @@ class Sd3 : public t2i::WithAutoencoder {
   // Reads every part's configuration; throws t2i::Error with all problems of all of them.
   Sd3(const t2i::Json& config, t2i::Assets assets);
   const char* describe() const { return description_.c_str(); }
+  const char* file_names();
   void build(std::string_view part, t2i::Scope scope);
 
   void forward(t2i::Named in, t2i::Sink out);
@@ -33,7 +34,7 @@ class Sd3 : public t2i::WithAutoencoder {
   t2i::ClipPart text_1_{"text_encoder", "tokenizer", "tokens"}, text_2_{"text_encoder_2", "tokenizer_2", "tokens_2"};
   t2i::T5Part text_3_{"text_encoder_3", "tokenizer_3", "tokens_3"};
   int64_t clip_skip_ = 0;
-  std::string description_;
+  std::string description_, file_names_;
 
   std::unique_ptr<Mmdit> transformer_;
 };

@@ -22,6 +22,7 @@ class Sdxl : public t2i::WithAutoencoder {
   // Reads every part's configuration; throws t2i::Error with all problems of all of them.
   Sdxl(const t2i::Json& config, t2i::Assets assets);
   const char* describe() const { return description_.c_str(); }
+  const char* file_names();
   void build(std::string_view part, t2i::Scope scope);
 
   void forward(t2i::Named in, t2i::Sink out);
@@ -48,7 +49,7 @@ class Sdxl : public t2i::WithAutoencoder {
   t2i::UnetConfig unet_config_;
   Text text_1_{"text_encoder", "tokenizer", "tokens"}, text_2_{"text_encoder_2", "tokenizer_2", "tokens_2"};
   int64_t clip_skip_ = 0;
-  std::string description_;
+  std::string description_, file_names_;
 
   std::unique_ptr<t2i::Unet> unet_;
 };

@@ -74,6 +74,22 @@ std::string missing_key(const std::string& kind, const Json& about) {
   return "";
 }
 
+// A table of single files is of its form and has a place for every parameter of the parts that it is for.
+std::string unsound_file_names(const Model& model) {
+  try {
+    const FileNames names = model.file_names();
+    for (const auto& [part, forms] : names) {
+      if (!model.about().at("parts").contains(part)) return "file_names() has a part '" + part + "' that describe() has not";
+      const std::vector<NamedShape> parameters = model.declared(part);
+      for (const FileForm& form : forms)
+        if (auto tensors = tensors_to_write(form, parameters, ""); !tensors) return "file_names() " + tensors.error().what;
+    }
+  } catch (const Failure& f) {
+    return "file_names() fails: " + f.errors.front().what;
+  }
+  return "";
+}
+
 Outcome describes(const CheckContext& context) {
   if (!load_subject(context)) return skipped("it does not load");
   Result<SubjectSet> set = make_subjects(context);
@@ -91,6 +107,8 @@ Outcome describes(const CheckContext& context) {
     }
     if (!about.is_object()) return failed(s.name + " describe() gives something that is no JSON object");
     if (std::string problem = missing_key(s.component->kind, about); !problem.empty()) return failed(s.name + " describe() " + problem);
+    if (s.model)
+      if (std::string problem = unsound_file_names(*s.model); !problem.empty()) return failed(s.name + " " + problem);
   }
   return set->subjects.empty() ? skipped(set->left_out) : passed(set->left_out);
 }

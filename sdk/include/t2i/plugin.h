@@ -162,6 +162,8 @@ typedef struct t2i_model {
   int32_t (*encode_image)(void *self, const t2i_named *in, uint32_t n, const t2i_sink *out);  /* [step] pixels -> mean, logvar (unscaled) */
   int32_t (*decode_image)(void *self, const t2i_named *in, uint32_t n, const t2i_sink *out);  /* [step] latents (scaled) -> pixels */
   int32_t (*scale_latents)(void *self, t2i_tensor in, t2i_tensor *out); /* [step] a VAE sample -> what the denoiser works on */
+  /* [main] what the family's single files call the parameters of each part: JSON, sdk/NAMES.md; lives as long as self */
+  int32_t (*file_names)(void *self, const char **json);
 } t2i_model;
 
 /* kind "task": the conditioning scheme: which columns of the data it needs, what it gives the denoiser beside the noisy

@@ -365,6 +365,13 @@ constexpr auto scale_of() -> int32_t (*)(void*, t2i_tensor, t2i_tensor*) {
     return nullptr;
 }
 template <class T>
+constexpr auto file_names_of() -> int32_t (*)(void*, const char**) {
+  if constexpr (requires(T t) { { t.file_names() } -> std::convertible_to<const char*>; })
+    return [](void* p, const char** json) { return guard([&] { *json = self<T>(p).file_names(); }); };
+  else
+    return nullptr;
+}
+template <class T>
 constexpr t2i_model model_vtable{
     sizeof(t2i_model),
     [](const char* config, void* assets, void** out) { return guard([&] { *out = new T(Json::parse(config), Assets{assets}); }); },
@@ -376,7 +383,8 @@ constexpr t2i_model model_vtable{
     T2I_DETAIL_CALL(encode_text),
     T2I_DETAIL_CALL(encode_image),
     T2I_DETAIL_CALL(decode_image),
-    scale_of<T>()};
+    scale_of<T>(),
+    file_names_of<T>()};
 template <class T>
 constexpr t2i_task task_vtable{
     sizeof(t2i_task),

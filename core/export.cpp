@@ -1,0 +1,151 @@
+#include "core/export.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "core/checkpoint/pipeline_folder.h"
+#include "core/model/tensor_source.h"
+#include "core/precision/device.h"
+#include "core/single_files.h"
+
+namespace t2i {
+namespace {
+
+struct Export {
+  const ExportOptions& options;
+  Session& session;
+  std::optional<at::ScalarType> dtype;  // nothing: as stored
+  std::vector<std::string> told;
+};
+
+// The parts that the family is made of and the folder lists. Their weights must be there; other parts may go without.
+std::vector<const ModelPart*> own_parts(const Session& s) {
+  std::vector<const ModelPart*> parts;
+  for (const ModelPart& part : s.folder.parts)
+    if (s.model->about().at("parts").contains(part.name)) parts.push_back(&part);
+  return parts;
+}
+
+// Every parameter's tensor; E2102 and E2103 as when the part is loaded.
+std::vector<const TensorEntry*> entries_of(const Session& s, const ModelPart& part, const WeightSet& weights,
+                                           const std::vector<NamedShape>& parameters) {
+  const LoadRules rules = load_rules(s, part.name);
+  std::vector<const TensorEntry*> entries;
+  std::vector<std::string> missing, wrong;
+  for (const NamedShape& p : parameters) {
+    const TensorEntry* entry = find_tensor(weights, p.name, rules);
+    if (!entry) missing.push_back(p.name);
+    else if (entry->shape != p.shape)
+      wrong.push_back(fmt::format("{} is [{}] in the file, [{}] by config.json", p.name, fmt::join(entry->shape, ","), fmt::join(p.shape, ",")));
+    entries.push_back(entry);
+  }
+  if (!missing.empty())
+    fail({rules.where, fmt::format("{} of {} tensors are not in the weights: {}", missing.size(), parameters.size(), missing.front()),
+          "config.json describes another network than the weights belong to", "download the folder again, or use the weights' own config.json",
+          "E2102", Exit::bad_data});
+  if (!wrong.empty())
+    fail({rules.where, fmt::format("{} tensors have another shape: {}", wrong.size(), wrong.front()), "", "use the config.json that belongs to these weights",
+          "E2103", Exit::bad_data});
+  return entries;
+}
+
+void write_single_file(Export& e) {
+  Session& s = e.session;
+  const FileNames names = s.model->file_names();
+  std::vector<std::unique_ptr<WeightSet>> kept;  // the sources point into them
+  std::vector<TensorSource> sources;
+  for (const ModelPart* part : own_parts(s)) {
+    auto forms = names.find(part->name);
+    if (forms == names.end() || forms->second.empty())
+      fail({fmt::format("model '{}'", s.model->id()), fmt::format("does not say how single files name the tensors of '{}'", part->name), "",
+            "export a folder: --format diffusers", "E2037", Exit::usage});
+    const std::vector<NamedShape> parameters = s.model->declared(part->name);
+    const WeightSet& weights = *kept.emplace_back(std::make_unique<WeightSet>(weights_from(s, *part, e.options.model.variant)));
+    const std::vector<const TensorEntry*> entries = entries_of(s, *part, weights, parameters);
+    for (const FileTensor& tensor : tensors_to_write(forms->second.front(), parameters, fmt::format("model '{}' file_names", s.model->id())).take()) {
+      std::vector<const TensorEntry*> members;
+      for (size_t i : tensor.parameters) members.push_back(entries[i]);
+      if (tensor.change == FileRow::Change::identity) {
+        if (is_identity(*members.front())) continue;
+        e.told.push_back(fmt::format("{} is no identity, which other programs take it for; t2i reads it back as it is", tensor.name));
+      }
+      sources.push_back(joined_source(tensor.name, members, tensor.change, weights, e.dtype));
+    }
+  }
+  for (const ModelPart& part : s.folder.parts)
+    if (part.config_path.filename() == "config.json" && !s.model->about().at("parts").contains(part.name))
+      e.told.push_back(fmt::format("{} is not among what single files hold and was left out", part.name));
+  const Path output = e.options.output;
+  if (output.has_parent_path()) make_folders(output.parent_path());
+  require_free(real_file_system(), output.has_parent_path() ? output.parent_path() : Path("."), safetensors_size(sources, {{"format", "pt"}}),
+               output.filename().string());
+  write_safetensors(output, sources, {{"format", "pt"}});
+  for (const auto& weights : kept)
+    if (auto changed = weights->damage()) fail(*changed);
+}
+
+void write_folder(Export& e) {
+  Session& s = e.session;
+  const Path output = e.options.output;
+  const bool rewritten = e.dtype || !e.options.model.variant.empty();  // else files are copied as they are
+  Json index = s.folder.index;
+  if (const std::string& task = e.options.task; !task.empty()) {
+    const Json pipelines = s.model->about().value("pipelines", Json::object());
+    std::vector<std::string> known;
+    for (const auto& [name, pipeline] : pipelines.items()) known.push_back(name);
+    if (!pipelines.contains(task))
+      fail({"--task", fmt::format("model '{}' has no pipeline for '{}'", s.model->id(), task), "", fmt::format("one of {}", fmt::join(known, ", ")), "E6021", Exit::usage});
+    index["_class_name"] = pipelines[task];
+  } else if (const Json first = s.model->about().value("first_layer", Json::object());
+             !s.folder.file.empty() && !first.empty() && first["channels"] != s.model->latent_channels()) {
+    e.told.push_back(fmt::format("the first layer takes {} channels where latents have {}, and model_index.json says {}; --task names the pipeline",
+                                 first["channels"].get<int64_t>(), s.model->latent_channels(), s.folder.pipeline_class));
+  }
+
+  UnfinishedFolder unfinished(output.string() + ".tmp");
+  auto leave_out = [&](const std::string& part, const char* why) {
+    index[part] = {nullptr, nullptr};
+    e.told.push_back(fmt::format("{} has no {}: {}", output.string(), part, why));
+  };
+  for (const std::string& part : s.folder.absent) leave_out(part, "the model's folder lacks it");
+  for (const ModelPart& part : s.folder.parts) {
+    const Path to = unfinished.path() / part.name;
+    const bool used = s.model->about().at("parts").contains(part.name), network = part.config_path.filename() == "config.json";
+    if (!used && lacks_weights(s, part)) leave_out(part.name, "the model's folder has no weights of it");
+    else if (!used && has_only_pickles(part)) leave_out(part.name, "its weights are a pickle");
+    else if (used && (rewritten || !part.file.empty() || !weights_of(part))) {
+      WeightSet weights = weights_from(s, part, e.options.model.variant);
+      if (!part.file.empty()) entries_of(s, part, weights, s.model->declared(part.name));
+      write_part_folder(s, part, weights, to, e.dtype);
+      if (auto changed = weights.damage()) fail(*changed);
+    } else if (!used && network && rewritten && weights_of(part)) {
+      write_part_folder(s, part, open_weights(part).take(), to, e.dtype);
+    } else {
+      copy_part(part, to);
+    }
+  }
+  write_json_file(unfinished.path() / "model_index.json", index);
+  unfinished.publish_new(output);
+}
+
+}  // namespace
+
+int export_command(const ExportOptions& options) {
+  require_new(options.output, "--output");
+  Config config;
+  config.model = options.model, config.plugin = options.plugin;
+  at::NoGradGuard no_gradients;
+  auto session = open_session(config, options.plugin_paths, {.loss = false, .task = false, .device = "cpu"});
+  Export e{options, *session, {}, {}};
+  if (!options.dtype.empty()) e.dtype = dtype_from(options.dtype, "--dtype");
+  require_parts(*session, {"denoiser"});
+  if (options.format == "single-file") write_single_file(e);
+  else write_folder(e);
+  for (const std::string& notice : session->notices) fmt::print(stderr, "notice: {}\n", printable(notice));
+  for (const std::string& notice : e.told) fmt::print(stderr, "notice: {}\n", printable(notice));
+  fmt::print("{}\n", printable(options.output));
+  return static_cast<int>(Exit::done);
+}
+
+}  // namespace t2i

@@ -1,0 +1,70 @@
+#include "core/model/tensor_source.h"
+
+#include <ATen/ATen.h>
+
+#include "core/model/load.h"
+
+namespace t2i {
+namespace {
+
+bool is_float8(at::ScalarType type) { return type == at::kFloat8_e4m3fn || type == at::kFloat8_e5m2; }
+
+at::ScalarType written_type(const TensorEntry& entry, std::optional<at::ScalarType> asked, bool no_float8) {
+  at::ScalarType stored = scalar_type(entry.dtype);
+  if (!at::isFloatingType(stored)) return stored;
+  if (asked) return *asked;
+  return no_float8 && is_float8(stored) ? at::kBFloat16 : stored;
+}
+
+at::Tensor converted(const TensorEntry& entry, at::ScalarType type) {
+  at::Tensor stored = stored_tensor(entry);
+  return is_float8(type) || !is_float8(stored.scalar_type()) ? stored.to(type) : stored.to(at::kFloat).to(type);
+}
+
+Bytes bytes_of(const at::Tensor& t) { return std::span(static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()); }
+
+}  // namespace
+
+TensorSource converted_source(const std::string& name, const TensorEntry& entry, const WeightSet& weights,
+                              std::optional<at::ScalarType> dtype, bool no_float8) {
+  at::ScalarType type = written_type(entry, dtype, no_float8);
+  TensorSource source{name, stored_dtype(type), entry.shape, {}, {}};
+  source.produce = [&entry, &weights, type](const ByteSink& sink) {
+    if (scalar_type(entry.dtype) == type) sink(entry.bytes);
+    else sink(bytes_of(converted(entry, type)));
+    weights.unload(entry);
+  };
+  return source;
+}
+
+TensorSource joined_source(const std::string& name, const std::vector<const TensorEntry*>& entries, FileRow::Change change,
+                           const WeightSet& weights, std::optional<at::ScalarType> dtype) {
+  using enum FileRow::Change;
+  const TensorEntry& first = *entries.front();
+  at::ScalarType type = written_type(first, dtype, false);
+  TensorSource source{name, stored_dtype(type), first.shape, {}, {}};
+  for (size_t i = 1; i < entries.size(); ++i) source.shape[0] += entries[i]->shape[0];
+  if (change == conv1x1 && source.shape.size() == 2) source.shape.insert(source.shape.end(), {1, 1});
+  if (change == transposed) std::swap(source.shape.at(0), source.shape.at(1));
+  source.produce = [entries, change, type, &weights](const ByteSink& sink) {
+    for (const TensorEntry* entry : entries) {
+      at::Tensor t = converted(*entry, type);
+      if (change == swapped) t = at::cat({t.narrow(0, t.size(0) / 2, t.size(0) / 2), t.narrow(0, 0, t.size(0) / 2)});
+      if (change == transposed) t = t.t();
+      sink(bytes_of(t.contiguous()));
+      weights.unload(*entry);
+    }
+  };
+  return source;
+}
+
+bool is_identity(const TensorEntry& entry) {
+  if (entry.shape.size() != 2 || entry.shape[0] != entry.shape[1]) return false;
+  return stored_tensor(entry).to(at::kFloat).equal(at::eye(entry.shape[0], at::kFloat));
+}
+
+std::string torch_name(at::ScalarType dtype) {
+  return dtype == at::kHalf ? "float16" : dtype == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
+}  // namespace t2i

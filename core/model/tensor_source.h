@@ -1,0 +1,28 @@
+// Stored tensors on their way into another file: converted, and where a file's form asks for it put together, one at a
+// time, so that writing a model takes the memory of its largest tensor.
+#pragma once
+#include <c10/core/ScalarType.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint/file_names.h"
+#include "core/checkpoint/model_folder.h"
+
+namespace t2i {
+
+// `weights` must outlive the write. `dtype`: of floating-point tensors; nothing keeps what they are. `no_float8`: they
+// become bfloat16, which holds every value of theirs, because readers of folders take them for nothing else.
+TensorSource converted_source(const std::string& name, const TensorEntry& entry, const WeightSet& weights,
+                              std::optional<at::ScalarType> dtype, bool no_float8);
+
+// The entries one behind another by rows, then changed as a file's form has it.
+TensorSource joined_source(const std::string& name, const std::vector<const TensorEntry*>& entries, FileRow::Change change,
+                           const WeightSet& weights, std::optional<at::ScalarType> dtype);
+
+bool is_identity(const TensorEntry& entry);
+// "float16", as configurations write it.
+std::string torch_name(at::ScalarType dtype);
+
+}  // namespace t2i
