@@ -45,7 +45,7 @@ std::vector<const TensorEntry*> entries_of(const Session& s, const ModelPart& pa
           "config.json describes another network than the weights belong to", "download the folder again, or use the weights' own config.json",
           "E2102", Exit::bad_data});
   if (!wrong.empty())
-    fail({rules.where, fmt::format("{} tensors have another shape: {}", wrong.size(), wrong.front()), "", "use the config.json that belongs to these weights",
+    fail({rules.where, fmt::format("{} tensors have another shape: {}", wrong.size(), wrong.front()), "", rules.todo_about_shapes,
           "E2103", Exit::bad_data});
   return entries;
 }

@@ -103,7 +103,7 @@ int probe_command(const ProbeOptions& options) {
   }
   require_own_file(options.outputs, "--outputs");
   at::NoGradGuard no_grad;
-  Probe p{options, open_session(options.config, options.plugin_paths, {options.what == "step", options.device}), {}, dtype_from(options.dtype, "--dtype")};
+  Probe p{options, open_session(options.config, options.plugin_paths, {.loss = options.what == "step", .device = options.device}), {}, dtype_from(options.dtype, "--dtype")};
   p.in = read_inputs(options.inputs, p.session->device, p.dtype);
   Tensors out = piece->second(p);
   std::vector<TensorSource> sources;

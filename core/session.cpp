@@ -199,6 +199,8 @@ LoadRules load_rules(const Session& s, const std::string& part) {
   const Json renames = about.value("aliases", Json::object());
   for (const auto& [now, before] : renames.items()) rules.aliases.emplace_back(now, before);
   rules.ignored = about.value("ignored", std::vector<std::string>());
+  if (const ModelPart* files = s.folder.find(part); files && !files->file.empty())
+    rules.todo_about_shapes = "take the configurations from a folder of the same kind of model as the file";
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
   return rules;
 }

@@ -16,6 +16,7 @@ std::optional<FileRow::Change> change_named(const std::string& name) {
   if (name == "transposed") return FileRow::Change::transposed;
   if (name == "conv1x1") return FileRow::Change::conv1x1;
   if (name == "identity") return FileRow::Change::identity;
+  if (name == "copy") return FileRow::Change::copy;
   return std::nullopt;
 }
 
@@ -33,6 +34,10 @@ FileRow row_of(const Json& json, const std::string& who) {
     row.change = *change;
   }
   return row;
+}
+
+bool differ_in_rows_alone(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  return !a.empty() && a.size() == b.size() && std::equal(a.begin() + 1, a.end(), b.begin() + 1);
 }
 
 }  // namespace
@@ -87,22 +92,23 @@ Result<std::vector<FileTensor>> tensors_to_write(const FileForm& form, const std
   for (const NamedShape& parameter : parameters) {
     std::vector<FilePlace> places = places_of(form, parameter.name);
     if (places.empty()) return unsound(who, "leaves out the parameter '" + parameter.name + "'");
-    const FilePlace& place = places.front();
-    FileTensor tensor{form.prefixes.front() + place.tensor, {}, place.row->change};
-    std::vector<std::string> members = parameters_at(place, parameter.name);
-    for (const std::string& member : members) {
-      auto at = number.find(member);
-      if (at == number.end())
-        return unsound(who, "puts '" + parameter.name + "' beside '" + member + "' in '" + place.tensor + "', which the part does not have");
-      tensor.parameters.push_back(at->second);
-      const std::vector<int64_t>&a = parameter.shape, &b = parameters[at->second].shape;
-      bool fits = members.size() == 1 || (!a.empty() && a.size() == b.size() && std::equal(a.begin() + 1, a.end(), b.begin() + 1));
-      if (!fits) return unsound(who, "puts '" + parameter.name + "' and '" + member + "' into one tensor, which differ in more than their rows");
+    for (const FilePlace& place : places) {
+      if (&place != &places.front() && place.row->change != FileRow::Change::copy) continue;
+      FileTensor tensor{form.prefixes.front() + place.tensor, {}, place.row->change};
+      const std::vector<std::string> members = parameters_at(place, parameter.name);
+      for (const std::string& member : members) {
+        auto at = number.find(member);
+        if (at == number.end())
+          return unsound(who, "puts '" + parameter.name + "' beside '" + member + "' in '" + place.tensor + "', which the part does not have");
+        tensor.parameters.push_back(at->second);
+        if (members.size() > 1 && !differ_in_rows_alone(parameter.shape, parameters[at->second].shape))
+          return unsound(who, "puts '" + parameter.name + "' and '" + member + "' into one tensor, which differ in more than their rows");
+      }
+      auto [seen, is_new] = known.emplace(tensor.name, tensors.size());
+      if (is_new) tensors.push_back(std::move(tensor));
+      else if (tensors[seen->second].parameters != tensor.parameters)
+        return unsound(who, "has several parameters for '" + tensor.name + "', '" + parameter.name + "' among them");
     }
-    auto [seen, is_new] = known.emplace(tensor.name, tensors.size());
-    if (is_new) tensors.push_back(std::move(tensor));
-    else if (tensors[seen->second].parameters != tensor.parameters)
-      return unsound(who, "has several parameters for '" + tensor.name + "', '" + parameter.name + "' among them");
   }
   return tensors;
 }

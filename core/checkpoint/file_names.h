@@ -22,8 +22,8 @@ struct NamedShape {
 
 struct FileRow {
   // How the tensor differs from the parameter: not; its halves (of rows) are exchanged; it is transposed; it is a 1x1
-  // convolution's; it is left out where it is the identity.
-  enum class Change { none, swapped, transposed, conv1x1, identity };
+  // convolution's; it is left out where it is the identity; it is the parameter once more, beside another row's.
+  enum class Change { none, swapped, transposed, conv1x1, identity, copy };
   std::string file;                     // the tensor; one that ends in '.', or is empty, stands for all that begin so
   std::vector<std::string> parameters;  // likewise; several lie in the tensor one behind another, by rows
   Change change = Change::none;

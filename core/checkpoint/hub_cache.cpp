@@ -79,7 +79,7 @@ Result<Path> resolve_model(const std::string& model_path, const std::string& par
     if (is_pickle_name(path)) return *foreign_file(path, {}, 0);
     if (!part.empty())
       return Error{model_path,
-                   "is a single file; a part '" + part + "' of this form is a folder with config.json and its weights",
+                   "is a single file; a part '" + part + "' is a folder with config.json and its weights",
                    "",
                    "give the folder",
                    "E2012",

@@ -51,7 +51,7 @@ const char* const forms = R"({"net": [{"prefixes": ["model.", ""], "ignored": ["
   ["projection", "projection.weight", "transposed"],
   ["attn.", "attn.to_q.", "conv1x1"],
   ["extra.weight", "extra.weight", "identity"],
-  ["in.", "conv_in."], ["older_in.", "conv_in."]]}]})";
+  ["in.", "conv_in."], ["older_in.", "conv_in."], ["again", "projection.weight", "copy"]]}]})";
 
 const std::vector<NamedShape> parameters = {
     {"a.q.weight", {1, 2}}, {"a.k.weight", {1, 2}}, {"a.v.weight", {2, 2}}, {"a.q.bias", {1}}, {"a.k.bias", {1}},
@@ -159,7 +159,7 @@ TEST(FileNames, WritesEachTensorOnce) {
   std::vector<std::string> written;
   for (const FileTensor& t : all) written.push_back(t.name);
   EXPECT_EQ(written, (std::vector<std::string>{"model.blocks.0.qkv.weight", "model.blocks.0.qkv.bias", "model.last.weight", "model.projection",
-                                               "model.attn.weight", "model.extra.weight", "model.in.weight"}));
+                                               "model.again", "model.attn.weight", "model.extra.weight", "model.in.weight"}));
   EXPECT_EQ(all[0].parameters, (std::vector<size_t>{0, 1, 2}));
 }
 

@@ -101,7 +101,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
                       "E2102", Exit::bad_data});
   if (!wrong.empty())
     errors.push_back({rules.where, fmt::format("{} tensors have another shape: {}", wrong.size(), first_few(wrong)), "",
-                      "use the config.json that belongs to these weights", "E2103", Exit::bad_data});
+                      rules.todo_about_shapes, "E2103", Exit::bad_data});
   if (auto damage = weights.damage()) errors.push_back(*damage);
   if (!errors.empty()) throw Failure(std::move(errors));
   std::vector<std::string> notices;

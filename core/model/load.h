@@ -15,6 +15,7 @@ struct LoadRules {
   std::string optional_prefix;  // names in the file may carry or lack it ("text_model.")
   std::vector<std::pair<std::string, std::string>> aliases;  // a piece of a name → what older files have instead (".to_q." → ".query.")
   std::vector<std::string> ignored;                          // tensors that files may hold beside the parameters
+  std::string todo_about_shapes = "use the config.json that belongs to these weights";
   std::string widened;          // this convolution may have fewer input channels in the file: the new ones start at zero
 };
 

@@ -146,7 +146,7 @@ FileForm open_clip_file_form(const ClipTextConfig& c, const std::vector<std::str
 
 Json t5_file_names(const std::vector<std::string>& prefixes) {
   FileForm f(prefixes);
-  f.row("", "").row("encoder.embed_tokens.weight", "shared.weight");
+  f.row("", "").row("encoder.embed_tokens.weight", "shared.weight", "copy");  // as the published files have it
   f.ignore({"encoder.embed_tokens.weight", "logit_scale"});
   return Json::array({f.json()});
 }
