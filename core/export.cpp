@@ -73,6 +73,7 @@ void write_single_file(Export& e) {
       sources.push_back(joined_source(tensor.name, members, tensor.change, weights, e.dtype));
     }
   }
+  for (const std::string& part : s.folder.absent) e.told.push_back(fmt::format("{} has no {}: the model's folder lacks it", e.options.output, part));
   for (const ModelPart& part : s.folder.parts)
     if (part.config_path.filename() == "config.json" && !s.model->about().at("parts").contains(part.name))
       e.told.push_back(fmt::format("{} is not among what single files hold and was left out", part.name));

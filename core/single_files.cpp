@@ -44,6 +44,20 @@ Error lacks_some(const Session& s, const std::string& file, const std::string& p
           Exit::bad_data};
 }
 
+// Neither the file nor its base.
+Error nobody_has(const Session& s, const ModelPart& part) {
+  const Json about = s.model->about().at("parts").value(part.name, Json::object());
+  return {s.folder.file,
+          fmt::format("holds no '{}', and {}/{} has no weights of it", part.name, s.folder.asked, part.name),
+          "",
+          (stdfs::is_directory(s.folder.asked)
+               ? "put the part's weights there, or give a file that holds them"
+               : fmt::format("give a file that holds it, or fetch it: hf download {} --include '{}/*'", s.folder.asked, part.name)) +
+              (about.value("optional", false) ? ", or write [null, null] for it into the base's model_index.json to go without" : ""),
+          "E2014",
+          Exit::missing};
+}
+
 }  // namespace
 
 bool is_single_file(const std::string& path) {
@@ -101,12 +115,8 @@ WeightSet weights_from(const Session& s, const ModelPart& part, const std::strin
     // The variant is the model's: a part from elsewhere may well have none of that name.
     const bool has_variant = part.given.empty() || weights_of(part, variant);
     Result<WeightSet> weights = open_weights(part, has_variant ? variant : "");
-    if (!weights && !s.folder.file.empty() && part.given.empty() && (weights.error().id == "E2014" || weights.error().id == "E2004"))
-      fail({s.folder.file, fmt::format("holds no '{}', and {}/{} has no weights of it", part.name, s.folder.asked, part.name), "",
-            stdfs::is_directory(s.folder.asked)
-                ? "put the part's weights there, or give a file that holds them"
-                : fmt::format("give a file that holds it, or fetch it: hf download {} --include '{}/*'", s.folder.asked, part.name),
-            "E2014", Exit::missing});
+    const bool none = !weights && (weights.error().id == "E2014" || weights.error().id == "E2004");
+    if (none && !s.folder.file.empty() && part.given.empty()) fail(nobody_has(s, part));
     return weights.take();
   }
   const std::vector<NamedShape> parameters = s.model->declared(part.name);
