@@ -123,22 +123,28 @@ static std::string default_task(const Session& session) {
 
 // model.vae and model.text_encoder: that part from another folder. The index, from which final/ is made, then lists
 // what is used, also where it had none.
-static void replace_part(ModelFolder& folder, const std::string& name, const std::string& asked) {
-  if (asked.empty()) return;
-  ModelPart part = open_model_part(asked, name).take();
-  if (!part.class_name.empty()) folder.index[name] = Json::array({part.library, part.class_name});
-  std::erase(folder.absent, name);
+static void replace_part(ModelFolder& folder, ModelPart part) {
+  if (!part.class_name.empty()) folder.index[part.name] = Json::array({part.library, part.class_name});
+  std::erase(folder.absent, part.name);
   for (ModelPart& p : folder.parts)
-    if (p.name == name) return p = std::move(part), void();
+    if (p.name == part.name) return p = std::move(part), void();
   folder.parts.push_back(std::move(part));
+}
+
+static void replace_parts(ModelFolder& folder, const ModelConfig& asked) {
+  if (!asked.vae.empty()) replace_part(folder, open_model_part(asked.vae, "vae").take());
+  if (asked.text_encoder.empty()) return;
+  ModelPart encoder = open_model_part(asked.text_encoder, "text_encoder").take();
+  // Numbers of tokens mean what the encoder was trained with. One that brings no tokenizer is used with the model's own.
+  if (ModelPart tokenizer = open_tokenizer_of(encoder).take(); !tokenizer.name.empty()) replace_part(folder, std::move(tokenizer));
+  replace_part(folder, std::move(encoder));
 }
 
 std::unique_ptr<Session> open_session(const Config& config, const std::vector<std::string>& plugin_paths, const SessionNeeds& needs) {
   auto s = std::make_unique<Session>(plugin_search_path(plugin_paths));
   s->device = choose_device(needs.device, needs.local_rank);
   s->folder = open_model_folder(config.model.path).take();
-  replace_part(s->folder, "vae", config.model.vae);
-  replace_part(s->folder, "text_encoder", config.model.text_encoder);
+  replace_parts(s->folder, config.model);
   s->model = model_for(*s, config);
 
   ComponentConfig task = config.task;
@@ -192,6 +198,8 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   const Json renames = about.value("aliases", Json::object());
   for (const auto& [now, before] : renames.items()) rules.aliases.emplace_back(now, before);
   rules.ignored = about.value("ignored", std::vector<std::string>());
+  rules.added = about.value("added", std::vector<std::string>());
+  rules.seed = static_cast<uint64_t>(config.train.seed);
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
   // The variant is the model's: a part from elsewhere may well have none of that name.
   const bool has_variant = files->given.empty() || weights_of(*files, config.model.variant);
