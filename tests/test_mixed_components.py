@@ -287,6 +287,6 @@ def test_a_projection_that_nobody_trained_draws_nothing(place):
     """Nor does one that train.parameters leaves out begin to train the rest around it."""
     done = t2i("generate", "--model", place / "base", "--prompt", "x", "--output", place / "never.png", *mixed(place), code=78)
     assert "[T2I-E2104]" in done.stderr and "encoder_hid_proj.weight" in done.stderr and not (place / "never.png").exists()
-    done = run(place, "left-out", "text", *mixed(place), *settings(train__parameters="[*attn2*]"), code=78)
+    done = run(place, "left-out", "text", *mixed(place), *settings(train__parameters="['*attn2*']"), code=78)
     assert "[T2I-E2104]" in done.stderr and "train.parameters" in done.stderr
-    run(place, "named", "text", *mixed(place), *settings(train__parameters="[*attn2*, encoder_hid_proj.*]"))
+    run(place, "named", "text", *mixed(place), *settings(train__parameters="['*attn2*', encoder_hid_proj.*]"))

@@ -210,7 +210,7 @@ def a_text_encoder_from_elsewhere():
     levels = [32, 64]
     return [run(model__text_encoder="t5"), run(model__text_encoder="wide"), run(*project, model__text_encoder="words/t5"), run(*project, model__text_encoder="masked"),
             run(model__text_encoder="bert"), run(model__text_encoder="no-json"), run(*project, model__text_encoder="no-words"),
-            run(*project, model__text_encoder="t5", plugin__clip_skip=1), run(*project, model__text_encoder="t5", train__parameters="[*attn2*]"),
+            run(*project, model__text_encoder="t5", plugin__clip_skip=1), run(*project, model__text_encoder="t5", train__parameters="['*attn2*']"),
             generate(*project, "--set", "model.text_encoder=t5"),
             lambda: edit_json("model/unet/config.json", cross_attention_dim=levels), run(*project, model__text_encoder="t5"),
             lambda: edit_json("model/unet/config.json", cross_attention_dim=32, encoder_hid_dim=48), run(*project, model__text_encoder="t5")]
