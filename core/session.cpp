@@ -124,23 +124,30 @@ static std::string default_task(const Session& session) {
 
 // model.vae and model.text_encoder: that part from another folder. The index, from which final/ is made, then lists
 // what is used, also where it had none.
-static void replace_part(ModelFolder& folder, const std::string& name, const std::string& asked) {
-  if (asked.empty()) return;
-  if (is_single_file(asked)) return replace_weights(folder, name, asked);
-  ModelPart part = open_model_part(asked, name).take();
-  if (!part.class_name.empty()) folder.index[name] = Json::array({part.library, part.class_name});
-  std::erase(folder.absent, name);
+static void replace_part(ModelFolder& folder, ModelPart part) {
+  if (!part.class_name.empty()) folder.index[part.name] = Json::array({part.library, part.class_name});
+  std::erase(folder.absent, part.name);
   for (ModelPart& p : folder.parts)
-    if (p.name == name) return p = std::move(part), void();
+    if (p.name == part.name) return p = std::move(part), void();
   folder.parts.push_back(std::move(part));
+}
+
+static void replace_parts(ModelFolder& folder, const ModelConfig& asked) {
+  if (is_single_file(asked.vae)) replace_weights(folder, "vae", asked.vae);
+  else if (!asked.vae.empty()) replace_part(folder, open_model_part(asked.vae, "vae").take());
+  if (is_single_file(asked.text_encoder)) replace_weights(folder, "text_encoder", asked.text_encoder);
+  if (asked.text_encoder.empty() || is_single_file(asked.text_encoder)) return;
+  ModelPart encoder = open_model_part(asked.text_encoder, "text_encoder").take();
+  // Numbers of tokens mean what the encoder was trained with. One that brings no tokenizer is used with the model's own.
+  if (ModelPart tokenizer = open_tokenizer_of(encoder).take(); !tokenizer.name.empty()) replace_part(folder, std::move(tokenizer));
+  replace_part(folder, std::move(encoder));
 }
 
 std::unique_ptr<Session> open_session(const Config& config, const std::vector<std::string>& plugin_paths, const SessionNeeds& needs) {
   auto s = std::make_unique<Session>(plugin_search_path(plugin_paths));
   s->device = choose_device(needs.device, needs.local_rank);
   s->folder = open_model(config.model.path, config.model.base).take();
-  replace_part(s->folder, "vae", config.model.vae);
-  replace_part(s->folder, "text_encoder", config.model.text_encoder);
+  replace_parts(s->folder, config.model);
   s->model = model_for(*s, config);
   settle_single_files(*s);
 
@@ -170,12 +177,6 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
     if (loss.name == s->model->about().value("default_loss", ""))  // as the family is trained, where nothing else was said
       for (const Json own = s->model->about().value("default_loss_options", Json::object()); const auto& [key, value] : own.items())
         if (!loss.options.contains(key)) loss.options[key] = value;
-    if (loss.name == s->model->about().value("default_loss", ""))  // as the family is trained, where nothing else was said
-      for (const Json own = s->model->about().value("default_loss_options", Json::object()); const auto& [key, value] : own.items())
-        if (!loss.options.contains(key)) loss.options[key] = value;
-    if (loss.name == s->model->about().value("default_loss", ""))  // as the family is trained, where nothing else was said
-      for (const Json own = s->model->about().value("default_loss_options", Json::object()); const auto& [key, value] : own.items())
-        if (!loss.options.contains(key)) loss.options[key] = value;
     const Component& loss_component = component_named(*s, "loss", loss.name, "loss", config);
     Json loss_options = checked_options(loss_component, loss.options, "loss", config);
     s->loss = std::make_unique<Loss>(loss_component, loss_options, Json{{"scheduler", schedule}, {"latent", s->model->about().value("latent", Json::object())}});
@@ -201,6 +202,7 @@ LoadRules load_rules(const Session& s, const std::string& part) {
   rules.ignored = about.value("ignored", std::vector<std::string>());
   if (const ModelPart* files = s.folder.find(part); files && !files->file.empty())
     rules.todo_about_shapes = "take the configurations from a folder of the same kind of model as the file";
+  rules.added = about.value("added", std::vector<std::string>());
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
   return rules;
 }
@@ -211,7 +213,9 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   ParamStore& store = s.model->build(part);
   store.allocate(dtype, s.device, is_trained);
   WeightSet weights = weights_from(s, *files, config.model.variant);
-  for (std::string& notice : load_weights(store, weights, load_rules(s, part))) s.notices.push_back(std::move(notice));
+  LoadRules rules = load_rules(s, part);
+  rules.seed = static_cast<uint64_t>(config.train.seed);
+  for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));
   return store;
 }
 

@@ -47,6 +47,7 @@ void require_parts(const Session& session, const std::vector<std::string>& roles
 LoadRules load_rules(const Session& session, const std::string& part);
 
 // Builds a part and fills it from the folder (config.model.vae and .text_encoder may name another). `is_trained` by name.
+// What the model adds to the part begins as train.seed has it.
 ParamStore& load_part(Session& session, const Config& config, const std::string& part, at::ScalarType dtype,
                       const std::function<bool(const std::string&)>& is_trained = [](const std::string&) { return false; });
 

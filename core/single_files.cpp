@@ -60,6 +60,14 @@ Error nobody_has(const Session& s, const ModelPart& part) {
 
 }  // namespace
 
+// The parameters that a file must hold: those that are new beside the weights (describe(): "added") it may lack.
+static std::vector<NamedShape> wanted_of(const Session& s, const std::string& part) {
+  std::vector<NamedShape> wanted = s.model->declared(part);
+  for (const std::string& prefix : s.model->about().at("parts").at(part).value("added", std::vector<std::string>()))
+    std::erase_if(wanted, [&](const NamedShape& p) { return p.name.starts_with(prefix); });
+  return wanted;
+}
+
 bool is_single_file(const std::string& path) {
   std::error_code error;
   return stdfs::exists(path, error) && !stdfs::is_directory(path, error) && !is_pickle_name(path);
@@ -92,7 +100,7 @@ void settle_single_files(Session& s) {
     const SafetensorsFile& file = open(path);
     part.file = path;
     const bool alone = is_alone(s, part);
-    std::optional<PartInFile> found = find_part(file, forms, s.model->declared(part.name), alone);
+    std::optional<PartInFile> found = find_part(file, forms, wanted_of(s, part.name), alone);
     if (!by_itself) looked_for.push_back(part.name);
     if (!found) {
       part.file.clear();
@@ -119,7 +127,7 @@ WeightSet weights_from(const Session& s, const ModelPart& part, const std::strin
     if (none && !s.folder.file.empty() && part.given.empty()) fail(nobody_has(s, part));
     return weights.take();
   }
-  const std::vector<NamedShape> parameters = s.model->declared(part.name);
+  const std::vector<NamedShape> parameters = wanted_of(s, part.name);
   SafetensorsFile file = open_single_file(part.file).take();
   const std::vector<FileForm>& forms = s.file_names.at(part.name);
   std::optional<PartInFile> found = find_part(file, forms, parameters, is_alone(s, part));

@@ -61,6 +61,9 @@ CASES = {
                                  down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
                                  up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D")),
                        vae=dict(latent_channels=6)),
+    # A text of another width than the attention's, projected.
+    "projected": dict(unet=dict(encoder_hid_dim=48, encoder_hid_dim_type="text_proj"), text=dict(hidden_size=48)),
+    "projected_by_default": dict(unet=dict(encoder_hid_dim=40), text=dict(hidden_size=40)),
     # Edits pictures: eight channels in, trained for velocity.
     "edit": dict(unet=dict(in_channels=8), scheduler=dict(prediction_type="v_prediction")),
 }
@@ -255,6 +258,10 @@ def refused(folder, part, **changes):
     ("unet", {"new_kind_of_thing": 3}, ["unet/config.json", "'new_kind_of_thing'", "3"]),
     ("unet", {"norm_num_groups": 7}, ["'norm_num_groups'", "7", "32"]),
     ("unet", {"layers_per_block": "two", "dropout": 0.5}, ["'layers_per_block'", '"two"', "'dropout'", "0.5"]),
+    ("unet", {"encoder_hid_dim": 32, "encoder_hid_dim_type": "text_image_proj"}, ["'encoder_hid_dim_type'", "text_image_proj", "text_proj"]),
+    ("unet", {"encoder_hid_dim_type": "text_proj"}, ["'encoder_hid_dim_type'", "it needs encoder_hid_dim"]),
+    ("unet", {"encoder_hid_dim": 32, "cross_attention_dim": [32, 32]}, ["'cross_attention_dim'", "one number for all levels"]),
+    ("unet", {"encoder_hid_dim": 40}, ["'hidden_size' is 32", "'encoder_hid_dim' is 40"]),
     ("vae", {"act_fn": "swoosh", "block_out_channels": []}, ["vae/config.json", "swoosh", "'block_out_channels'"]),
     ("text_encoder", {"hidden_act": "relu6", "num_attention_heads": 5}, ["text_encoder/config.json", "relu6", "quick_gelu", "5"]),
     ("text_encoder", {"hidden_size": 40}, ["'hidden_size' is 40", "'cross_attention_dim' is 32"]),

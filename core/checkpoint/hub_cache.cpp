@@ -66,9 +66,14 @@ std::string download_command(const std::string& hub_name, const std::string& par
   if (part.empty())
     return "hf download " + hub_name +
            " --include '*.json' --include '*/*.txt' --include '*/*.model' --include '*/*.safetensors'";
-  // Whether it is a whole model or the part alone is not known: the part's weights lie in its folder, or at the top.
+  // Whether it is a whole model or the part alone is not known: the part's weights lie in its folder, or at the top, and
+  // so do a text encoder's tokenizer's files.
+  const std::string words = part.starts_with("text_encoder")
+                                ? " --include 'tokenizer*' --include '*.model' --include '*vocab.json' --include '*merges.txt'"
+                                  " --include '*special_tokens_map.json' --include '*added_tokens.json'"
+                                : "";
   return "hf download " + hub_name + " --include config.json --include '" + part + "/*.json' --include '" + part +
-         "/*.safetensors' --include 'diffusion_pytorch_model*.safetensors*' --include 'model*.safetensors*'";
+         "/*.safetensors' --include 'diffusion_pytorch_model*.safetensors*' --include 'model*.safetensors*'" + words;
 }
 
 Result<Path> resolve_model(const std::string& model_path, const std::string& part) {

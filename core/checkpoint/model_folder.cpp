@@ -43,11 +43,13 @@ Error no_model(const std::string& asked, const Path& root) {
                        : "give the folder that holds model_index.json");
 }
 
-// config.json, or what tokenizers, schedulers and image processors have in its place.
-std::optional<Error> read_config(ModelPart& part) {
+// config.json, or what schedulers and image processors have in its place; tokenizers, beside which a whole repository's
+// config.json may lie, have one of their own.
+const std::vector<const char*> config_names = {"config.json", "scheduler_config.json", "preprocessor_config.json"};
+const std::vector<const char*> tokenizer_config = {"tokenizer_config.json"};
+std::optional<Error> read_config(ModelPart& part, const std::vector<const char*>& names = config_names) {
   std::error_code error;
-  for (const char* name :
-       {"config.json", "scheduler_config.json", "preprocessor_config.json", "tokenizer_config.json"}) {
+  for (const char* name : names) {
     Path path = part.folder / name;
     if (!stdfs::exists(path, error)) continue;
     JsonRules rules;
@@ -126,7 +128,7 @@ Result<ModelFolder> open_model_folder(const std::string& model_path) {
       model.absent.push_back(name);
       continue;
     }
-    if (std::optional<Error> e = read_config(p)) return *e;
+    if (std::optional<Error> e = name.starts_with("tokenizer") ? read_config(p, tokenizer_config) : read_config(p)) return *e;
     model.parts.push_back(std::move(p));
   }
   model.index = std::move(*index);
@@ -191,6 +193,32 @@ Result<ModelPart> open_model_part(const std::string& asked, const std::string& n
     part.class_name = config["architectures"][0].get<std::string>();
   }
   return part;
+}
+
+Result<ModelPart> open_tokenizer_of(const ModelPart& text_encoder) {
+  const std::string encoder = "text_encoder", suffix = text_encoder.name.substr(std::min(encoder.size(), text_encoder.name.size()));
+  const Path folder = text_encoder.folder.lexically_normal(), given = Path(text_encoder.given).lexically_normal();
+  // A folder that a model has for its second encoder has its tokenizer beside it under the second's name.
+  auto plain = [](const Path& p) { return p.has_filename() ? p : p.parent_path(); };
+  const std::string own = plain(folder).filename().string();
+  const std::string beside = own.starts_with(encoder) ? "tokenizer" + own.substr(encoder.size()) : "tokenizer";
+  ModelPart part{"tokenizer" + suffix, "transformers", "", {}, {}, {}};
+  const std::vector<std::string> vocabularies = {"tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model"};
+  part.own_files = {"tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"};
+  part.own_files.insert(part.own_files.end(), vocabularies.begin(), vocabularies.end());
+  std::error_code error;
+  for (const Path& way : {Path(), Path("tokenizer"), Path("..") / beside}) {
+    const Path at = (plain(folder) / way).lexically_normal();
+    auto there = [&](const std::string& file) { return stdfs::exists(at / file, error); };
+    if (std::none_of(vocabularies.begin(), vocabularies.end(), there)) continue;
+    part.folder = plain(at), part.given = plain((plain(given) / way).lexically_normal()).string();
+    part.config_path = part.folder / "tokenizer_config.json";  // whether or not it is there
+    part.config = Json::object();
+    if (std::optional<Error> e = read_config(part, tokenizer_config)) return *e;
+    if (const Json name = part.config.value("tokenizer_class", Json()); name.is_string()) part.class_name = name.get<std::string>();
+    return part;
+  }
+  return ModelPart{};
 }
 
 }  // namespace t2i

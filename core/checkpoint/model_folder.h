@@ -26,6 +26,8 @@ struct ModelPart {
   std::string given{};
   // The single file that its weights are taken from, as the user wrote it; empty: they lie in `folder`.
   std::string file{};
+  // Of a part given by itself: the names of its files, where a list tells them; else they are config.json and weights.
+  std::vector<std::string> own_files{};
 };
 
 struct ModelFolder {
@@ -60,6 +62,11 @@ Result<ModelFolder> open_model(const std::string& path, const std::string& base)
 // the part `name`, or org/name of either in the hub's cache. Library and class_name are as its configuration tells.
 // Those errors, and E2012 where neither is there.
 Result<ModelPart> open_model_part(const std::string& asked, const std::string& name);
+
+// The tokenizer that goes with a text encoder given by itself, `text_encoder` → part "tokenizer" (…_2 → …_2): that of
+// the model's folder it was taken from; else where its files lie, in the encoder's folder, in tokenizer/ there or beside
+// it. Without a name and a folder where there is none. E2010 where its tokenizer_config.json is not JSON.
+Result<ModelPart> open_tokenizer_of(const ModelPart& text_encoder);
 
 // The weight files of a part: one, or shards with an index. `variant` "" takes the plain files, or those of the only
 // variant there is. E2001 only pickles, E2004 a shard missing, E2014 no weights, E2015 an index that breaks the rules.

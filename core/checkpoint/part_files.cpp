@@ -45,6 +45,7 @@ Json renamed_index(const Path& path, const std::map<std::string, std::string>& n
 }  // namespace
 
 bool has_only_pickles(const ModelPart& part) {
+  if (!part.own_files.empty()) return false;  // what else lies there is not the part's
   if (Result<WeightFiles> weights = weights_of(part); weights || weights.error().id != "E2001") return false;
   std::error_code error;  // a pickle of another name is no weights: a stray file beside a tokenizer, say
   for (stdfs::directory_iterator at(part.folder, error), end; !error && at != end; at.increment(error)) {
@@ -62,6 +63,9 @@ std::vector<PartFile> part_files(const ModelPart& part) {
 
   std::vector<PartFile> files;
   std::error_code error;
+  for (const std::string& name : part.own_files)
+    if (stdfs::exists(part.folder / name, error)) files.push_back({part.folder / name, name, {}});
+  if (!part.own_files.empty()) return std::ranges::sort(files, {}, &PartFile::to), files;
   // As in the hub's cache, files and folders may be links.
   auto links = stdfs::directory_options::follow_directory_symlink;
   for (stdfs::recursive_directory_iterator at(part.folder, links, error), end; !error && at != end;

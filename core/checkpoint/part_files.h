@@ -3,7 +3,8 @@
 // A folder that is opened without further words has plain names: diffusers asks for diffusion_pytorch_model.safetensors
 // and does not look for *.fp16.safetensors. So the weights get the plain name, shards and index too; other variants of
 // them stay behind, and so does what is a pickle, which t2i neither reads nor hands on. Of a part that was given by
-// itself only config.json and the weights go along: its folder may be a repository with other things at its top.
+// itself only config.json and the weights go along, or the files that it lists: its folder may be a repository with other
+// things at its top.
 #pragma once
 #include <string>
 #include <vector>

@@ -115,7 +115,7 @@ std::vector<Knob> model_knobs() {
             "Take the image encoder and decoder from here instead: their own folder, a model's, org/name of either in the "
             "local hub cache, or a single .safetensors file.")
           .or_null(),
-      model("text_encoder", &M::text_encoder, "Take the text encoder from here instead, likewise.").or_null(),
+      model("text_encoder", &M::text_encoder, "Take the text encoder, and the tokenizer beside it, from here instead, likewise.").or_null(),
       model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")
           .or_null(),
       model("dtype", &M::dtype,

@@ -9,10 +9,13 @@ namespace t2i {
 
 class AssetFolder {
   std::filesystem::path root_;
+  std::map<std::string, std::filesystem::path> elsewhere_;
   std::map<std::string, std::optional<std::string>> cache_;
 
  public:
-  explicit AssetFolder(std::filesystem::path root) : root_(std::move(root)) {}
+  // `elsewhere`: folders that are to be read in place of those of their names below the root.
+  explicit AssetFolder(std::filesystem::path root, std::map<std::string, std::filesystem::path> elsewhere = {})
+      : root_(std::move(root)), elsewhere_(std::move(elsewhere)) {}
   // The text of `path` below the folder, nullptr when there is none. Paths that leave the folder are refused (throws).
   const std::string* read(const std::string& path);
 };

@@ -69,10 +69,21 @@ const TensorEntry* find_tensor(const WeightSet& weights, const std::string& name
 
 std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weights, const LoadRules& rules) {
   at::NoGradGuard no_grad;
-  std::vector<std::string> missing, wrong;
+  std::vector<std::string> missing, wrong, fresh, untrained;
+  int64_t fresh_elements = 0;
+  auto is_added = [&](const std::string& name) {
+    return std::any_of(rules.added.begin(), rules.added.end(), [&](const std::string& begin) { return name.starts_with(begin); });
+  };
   std::set<const TensorEntry*> used;
   for (Parameter& p : store.parameters) {
     const TensorEntry* entry = find_tensor(weights, p.name, rules);
+    if (!entry && is_added(p.name)) {
+      fresh.push_back(p.name);
+      fresh_elements += p.value.numel();
+      if (!p.trainable) untrained.push_back(p.name);
+      store.initialize(p, rules.seed);
+      continue;
+    }
     if (!entry) {
       missing.push_back(p.name);
       continue;
@@ -102,13 +113,21 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   if (!wrong.empty())
     errors.push_back({rules.where, fmt::format("{} tensors have another shape: {}", wrong.size(), first_few(wrong)), "",
                       rules.todo_about_shapes, "E2103", Exit::bad_data});
+  if (!untrained.empty())
+    errors.push_back({rules.where, fmt::format("{} new tensors are not in the weights and are not trained here: {}", untrained.size(), first_few(untrained)),
+                      "They would stay random", "train them, by a run whose train.parameters names them, or use the folder that such a run left",
+                      "E2104", Exit::config});
   if (auto damage = weights.damage()) errors.push_back(*damage);
   if (!errors.empty()) throw Failure(std::move(errors));
   std::vector<std::string> notices;
   for (const auto& [name, entry] : weights.tensors)
     if (!used.contains(entry) && !std::count(rules.ignored.begin(), rules.ignored.end(), name)) notices.push_back(name);
-  if (notices.empty()) return {};
-  return {fmt::format("{}: {} tensors in the weights are not part of the model and were left out: {}", rules.where, notices.size(), first_few(notices))};
+  if (!notices.empty())
+    notices = {fmt::format("{}: {} tensors in the weights are not part of the model and were left out: {}", rules.where, notices.size(), first_few(notices))};
+  if (!fresh.empty())
+    notices.push_back(fmt::format("{}: {} tensors are new beside its weights, {} parameters that begin as train.seed draws them: {}", rules.where,
+                                  fresh.size(), fresh_elements, first_few(fresh)));
+  return notices;
 }
 
 }  // namespace t2i

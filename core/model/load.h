@@ -16,14 +16,17 @@ struct LoadRules {
   std::vector<std::pair<std::string, std::string>> aliases;  // a piece of a name → what older files have instead (".to_q." → ".query.")
   std::vector<std::string> ignored;                          // tensors that files may hold beside the parameters
   std::string todo_about_shapes = "use the config.json that belongs to these weights";
+  std::vector<std::string> added;  // parameters whose names begin so are new: initialised where the weights lack them
+  uint64_t seed = 0;               // of what is initialised
   std::string widened;          // this convolution may have fewer input channels in the file: the new ones start at zero
 };
 
 // The tensor that holds a parameter, under its name or one that the rules allow; null where there is none.
 const TensorEntry* find_tensor(const WeightSet& weights, const std::string& parameter, const LoadRules& rules);
 
-// Fills every parameter. Returns notices (tensors in the file that the model does not have). Failure with every missing
-// name and wrong shape at once (E2102, E2103).
+// Fills every parameter. Returns notices (tensors in the file that the model does not have, parameters that are new).
+// Failure with every missing name and wrong shape at once (E2102, E2103), and E2104 where new ones are not trained: what
+// they begin as is random.
 std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weights, const LoadRules& rules);
 
 // The element type of a stored tensor as torch names it; throws c10::Error for what torch cannot hold.

@@ -52,30 +52,32 @@ void ParamStore::release() {
 }
 
 void ParamStore::initialize(uint64_t seed) {
+  for (Parameter& p : parameters) initialize(p, seed);
+}
+
+void ParamStore::initialize(Parameter& p, uint64_t seed) {
   at::NoGradGuard no_grad;
-  for (Parameter& p : parameters) {
-    if (p.init == "zeros" || p.init == "buffer") {
-      p.value.zero_();
-      continue;
-    }
-    if (p.init == "ones") {
-      p.value.fill_(1);
-      continue;
-    }
-    DrawKey key{seed, 0, stream_id(p.name), stream_id("init")};
-    at::Tensor draw = at::empty(p.shape, at::kFloat);
-    std::span<float> data(draw.mutable_data_ptr<float>(), static_cast<size_t>(draw.numel()));
-    if (p.init.starts_with("normal:")) {
-      philox_normal(key, data);
-      draw.mul_(std::stod(p.init.substr(7)));
-    } else {  // torch's own default for linear and convolution layers: uniform in ±1/sqrt(fan_in)
-      philox_uniform(key, data);
-      int64_t fan_in = p.shape.size() > 1 ? elements(p.shape) / p.shape[0] : elements(p.shape);
-      double bound = 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(fan_in, 1)));
-      draw.mul_(2 * bound).sub_(bound);
-    }
-    p.value.copy_(draw);
+  if (p.init == "zeros" || p.init == "buffer") {
+    p.value.zero_();
+    return;
   }
+  if (p.init == "ones") {
+    p.value.fill_(1);
+    return;
+  }
+  DrawKey key{seed, 0, stream_id(p.name), stream_id("init")};
+  at::Tensor draw = at::empty(p.shape, at::kFloat);
+  std::span<float> data(draw.mutable_data_ptr<float>(), static_cast<size_t>(draw.numel()));
+  if (p.init.starts_with("normal:")) {
+    philox_normal(key, data);
+    draw.mul_(std::stod(p.init.substr(7)));
+  } else {  // torch's own default for linear and convolution layers: uniform in ±1/sqrt(fan_in)
+    philox_uniform(key, data);
+    int64_t fan_in = p.shape.size() > 1 ? elements(p.shape) / p.shape[0] : elements(p.shape);
+    double bound = 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(fan_in, 1)));
+    draw.mul_(2 * bound).sub_(bound);
+  }
+  p.value.copy_(draw);
 }
 
 const Parameter* ParamStore::find(const std::string& name) const {

@@ -43,6 +43,7 @@ class ParamStore {
 
   // Fills every parameter by its init, as a pure function of (seed, name).
   void initialize(uint64_t seed);
+  static void initialize(Parameter& parameter, uint64_t seed);  // the same of one
 
   const Parameter* find(const std::string& name) const;
   int64_t count() const;          // elements, all parameters; buffers are none

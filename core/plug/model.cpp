@@ -36,13 +36,21 @@ static std::vector<Error> told_by_file(const Error& all, const std::function<std
   return errors;
 }
 
+// Parts from elsewhere are read there.
+static AssetFolder assets_of(const ModelFolder& folder) {
+  std::map<std::string, Path> elsewhere;
+  for (const ModelPart& part : folder.parts)
+    if (!part.given.empty()) elsewhere[part.name] = part.folder;
+  return AssetFolder(folder.root, std::move(elsewhere));
+}
+
 Model::Model(const Component& component, const ModelFolder& folder, const Json& options)
-    : component_(component), where_(folder.asked), assets_(folder.root) {
+    : component_(component), where_(folder.asked), assets_(assets_of(folder)) {
   config_ = {{"parts", Json::object()},     {"classes", Json::object()}, {"files", Json::object()},
              {"scheduler", Json::object()}, {"options", options},        {"index", folder.index}};
   for (const ModelPart& part : folder.parts) {
     config_["classes"][part.name] = part.class_name;
-    if (!part.given.empty()) config_["files"][part.name] = part.given + "/config.json";
+    if (!part.given.empty()) config_["files"][part.name] = part.given + "/" + part.config_path.filename().string();
     if (!part.config.is_null()) config_["parts"][part.name] = part.config;
     if (part.name == "scheduler") config_["scheduler"] = part.config;
   }
@@ -116,6 +124,12 @@ void Model::create() {
   const char* text = nullptr;
   check(api().describe(self_, &text), who("describe"));
   about_ = parse_json(text, who("describe")).take();
+}
+
+Json Model::configuration(const std::string& part) const {
+  Json own = config_["parts"].value(part, Json::object());
+  own.update(about_.value("config", Json::object()).value(part, Json::object()));
+  return own;
 }
 
 std::vector<std::string> Model::parts(const std::string& role) const {

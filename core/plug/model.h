@@ -27,7 +27,7 @@ class Model {
 
   const Component& component() const { return component_; }
   const Json& about() const { return about_; }     // describe(), sdk/NAMES.md
-  const Json& configuration(const std::string& part) const { return config_["parts"][part]; }
+  Json configuration(const std::string& part) const;  // as it is used: with the keys that the model says it gets; {} for none
   std::vector<std::string> parts(const std::string& role) const;  // part names of a role: "denoiser", "vae", "text_encoder"
   std::string denoiser() const;                                   // the one denoiser's part name
   int64_t latent_channels() const;

@@ -90,6 +90,7 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
   Json index = source.index;
   const Json pipelines = session.model->about().value("pipelines", Json::object());
   if (pipelines.contains(session.task->id())) index["_class_name"] = pipelines[session.task->id()];
+  const Json classes = session.model->about().value("classes", Json::object());
   const Json scheduler_changes = session.loss ? session.loss->about().value("scheduler", Json::object()) : Json::object();
 
   // What is listed and not there would be looked for: pipelines take [null, null] for "none".
@@ -118,13 +119,16 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
       leave_out(part.name, "its weights are a pickle");
     } else {
       copy_part(part, to);
+      Json config = session.model->configuration(part.name);
       if (part.name == "scheduler" && !scheduler_changes.empty()) {
-        Json config = part.config;
         config.update(scheduler_changes);
-        write_json_file(to / fs::path(part.config_path).filename(), config);
         if (scheduler_changes.contains("_class_name")) index["scheduler"][1] = scheduler_changes["_class_name"];
       }
+      // Of what has a configuration to be changed, a tokenizer alone may be without a file of it.
+      const fs::path file = part.config_path.empty() ? "tokenizer_config.json" : part.config_path.filename();
+      if (config != (part.config.is_null() ? Json::object() : part.config)) write_json_file(to / file, config);
     }
+    if (!part.given.empty() && classes.contains(part.name)) index[part.name] = classes[part.name];
   }
   write_json_file(temporary / "model_index.json", index);
   write_record(temporary, state.step);

@@ -21,10 +21,8 @@ Sdxl::Sdxl(const Json& config, t2i::Assets assets) : assets_(assets) {
   });
   parts.read("vae", "AutoencoderKL",
              [&](const Json& c, const std::string& file) { vae_config_ = t2i::read_autoencoder_config(c, file); });
-  parts.read(text_1_.part, "CLIPTextModel",
-             [&](const Json& c, const std::string& file) { text_1_.config = t2i::read_clip_text_config(c, file); });
-  parts.read(text_2_.part, "CLIPTextModelWithProjection",
-             [&](const Json& c, const std::string& file) { text_2_.config = t2i::read_clip_text_config(c, file); });
+  text_1_.read(parts, "CLIPTextModel");
+  text_2_.read(parts, "CLIPTextModelWithProjection");
   parts.done();
   if (!has_unet)
     t2i::fail("model_index.json: the model has no 'unet'. → Give a folder of Stable Diffusion XL's form.",
@@ -46,16 +44,16 @@ void Sdxl::check_fit(const t2i::PartConfigs& parts) const {
   if (vae_config_)
     misfits.must_fit(vae_config_->latent_channels, parts.file("vae") + ": 'latent_channels'", u.out_channels,
                      "unet/config.json: 'out_channels'");
-  for (const Text* text : {&text_1_, &text_2_})
-    if (text->config && always_skipped + clip_skip_ > text->config->layers)
-      misfits.add("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->part + " has " +
-                  std::to_string(text->config->layers) + " layers, of which the last is always left out");
-  if (text_2_.config) {
-    const t2i::ClipTextConfig& second = *text_2_.config;
+  for (const t2i::ClipPart* text : {&text_1_, &text_2_})
+    if (text->there() && always_skipped + clip_skip_ > text->config().layers)
+      misfits.add("clip_skip is " + std::to_string(clip_skip_) + ", but " + text->name() + " has " +
+                  std::to_string(text->config().layers) + " layers, of which the last is always left out");
+  if (text_2_.there()) {
+    const t2i::ClipTextConfig& second = text_2_.config();
     const std::string file = parts.file("text_encoder_2") + ": ";
-    misfits.must_fit(second.width + (text_1_.config ? text_1_.config->width : 0),
-                     file + "'hidden_size'" + (text_1_.config ? " together with that of " + parts.file("text_encoder") : ""),
-                     u.down.front().context_width, "unet/config.json: 'cross_attention_dim'");
+    misfits.must_fit(second.width + (text_1_.there() ? text_1_.config().width : 0),
+                     file + "'hidden_size'" + (text_1_.there() ? " together with that of " + parts.file("text_encoder") : ""),
+                     u.text_input(), std::string("unet/config.json: '") + u.text_key() + "'");
     const int64_t sizes = is_refiner() ? 5 : 6;
     misfits.must_fit(second.projection_width + sizes * u.addition_time_width,
                      file + "'projection_dim' together with " + std::to_string(sizes) + " sizes",
@@ -72,8 +70,8 @@ std::string Sdxl::description(const Json& config) const {
   // every latent that is learnt from.
   about["parts"]["vae"]["auto_dtype"] = "float32";
   // A refiner has no first text encoder, and a folder without both is named as such when they are needed.
-  if (text_1_.config || !text_2_.config) about["parts"][text_1_.part] = t2i::clip_text_part();
-  about["parts"][text_2_.part] = t2i::clip_text_part();
+  if (text_1_.there() || !text_2_.there()) about["parts"][text_1_.name()] = t2i::clip_text_part();
+  about["parts"][text_2_.name()] = t2i::clip_text_part();
   int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
   about["latent"] = {{"channels", unet_config_.out_channels}, {"downscale", downscale}};
   if (unet_config_.sample_size) about["resolution"] = *unet_config_.sample_size * downscale;
@@ -87,7 +85,7 @@ std::string Sdxl::description(const Json& config) const {
   about["size_conditioning"] = true;
   const Json index = config.value("index", Json::object());
   about["zero_empty_negative"] = !index.is_object() || index.value("force_zeros_for_empty_prompt", Json(true)) != false;
-  if (text_2_.config) about["token_limit"] = text_2_.config->positions;
+  if (text_2_.there()) about["token_limit"] = text_2_.config().positions;
   const Json scheduler = config.value("scheduler", Json::object());
   about["default_loss"] = t2i::objective_of(scheduler);
   about["default_task_options"] = {{"text", {{"guidance_scale", 5}}}, {"ip2p", {{"guidance_scale", 5}}}};  // the pipelines'
@@ -114,10 +112,8 @@ const char* Sdxl::file_names() {
 void Sdxl::build(std::string_view part, t2i::Scope scope) {
   if (part == "unet") unet_ = std::make_unique<t2i::Unet>(scope, unet_config_);
   else if (part == "vae" && vae_config_) vae_ = std::make_unique<t2i::AutoencoderKL>(scope, *vae_config_);
-  else if (part == text_1_.part && text_1_.config)
-    text_1_.model = std::make_unique<t2i::ClipText>(scope, *text_1_.config);
-  else if (part == text_2_.part && text_2_.config)
-    text_2_.model = std::make_unique<t2i::ClipText>(scope, *text_2_.config, /*with_projection=*/true);
+  else if (part == text_1_.name() && text_1_.there()) text_1_.build(scope, /*with_projection=*/false);
+  else if (part == text_2_.name() && text_2_.there()) text_2_.build(scope, /*with_projection=*/true);
   else t2i::fail("there is no part '" + std::string(part) + "' in this model", T2I_E_MISSING);
 }
 
@@ -139,30 +135,17 @@ void Sdxl::forward(t2i::Named in, t2i::Sink out) {
                                                    .time_ids = sizes_for_the_unet(in["time_ids"])}));
 }
 
-void Sdxl::tokenize_for(Text& text, std::span<const char* const> texts, t2i::Sink out) {
-  std::call_once(text.tokenizer_read, [&] {
-    auto read = [this](const std::string& path) { return assets_.read(path); };
-    text.tokenizer = std::make_unique<t2i::ClipTokenizer>(read, text.tokenizer_folder, text.config->positions,
-                                                          text.config->vocabulary);
-  });
-  t2i::put_tokens(texts, out, text.tokens, [&](const char* one, int64_t* cut) { return text.tokenizer->encode(one, cut); });
-}
-
 void Sdxl::tokenize(std::span<const char* const> texts, t2i::Sink out) {
-  if (!text_2_.config) t2i::fail("the model has no text_encoder_2, so texts cannot be encoded", T2I_E_MISSING);
-  for (Text* text : {&text_1_, &text_2_})
-    if (text->config) tokenize_for(*text, texts, out);
+  if (!text_2_.there()) t2i::fail("the model has no text_encoder_2, so texts cannot be encoded", T2I_E_MISSING);
+  for (t2i::ClipPart* text : {&text_1_, &text_2_})
+    if (text->there()) text->tokenize(assets_, texts, out);
 }
 
 void Sdxl::encode_text(t2i::Named in, t2i::Sink out) {
   const int64_t skip = always_skipped + clip_skip_;
-  auto second =
-      t2i::built(text_2_.model, text_2_.part)(in[text_2_.tokens], {.skip = skip, .final_norm = false, .pooled = true});
+  auto second = text_2_.encode(in, {.skip = skip, .final_norm = false, .pooled = true});
   t2i::Tensor embeds = second.hidden;
-  if (text_1_.config) {
-    auto first = t2i::built(text_1_.model, text_1_.part)(in[text_1_.tokens], {.skip = skip, .final_norm = false});
-    embeds = t2i::cat({first.hidden, second.hidden}, -1);
-  }
+  if (text_1_.there()) embeds = t2i::cat({text_1_.encode(in, {.skip = skip, .final_norm = false}).hidden, embeds}, -1);
   out.put("prompt_embeds", embeds);
   out.put("pooled", second.pooled);
 }

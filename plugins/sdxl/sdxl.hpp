@@ -6,12 +6,9 @@
 #include <t2i/functions.hpp>
 
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 
-#include "nn/clip_text.hpp"
-#include "nn/clip_tokenizer.hpp"
+#include "nn/clip_part.hpp"
 #include "nn/latent_family.hpp"
 #include "nn/unet.hpp"
 
@@ -30,24 +27,14 @@ class Sdxl : public t2i::WithAutoencoder {
   void encode_text(t2i::Named in, t2i::Sink out);
 
  private:
-  // One of the two text models; `config` is empty where the folder has none.
-  struct Text {
-    const char *part, *tokenizer_folder, *tokens;
-    std::optional<t2i::ClipTextConfig> config{};
-    std::once_flag tokenizer_read{};  // on first use: commands that never see a text need not parse a vocabulary
-    std::unique_ptr<t2i::ClipTokenizer> tokenizer{};
-    std::unique_ptr<t2i::ClipText> model{};
-  };
-
-  bool is_refiner() const { return text_2_.config && !text_1_.config; }
+  bool is_refiner() const { return text_2_.there() && !text_1_.there(); }
   void check_fit(const t2i::PartConfigs& parts) const;
   std::string description(const t2i::Json& config) const;
-  void tokenize_for(Text& text, std::span<const char* const> texts, t2i::Sink out);
   t2i::Tensor sizes_for_the_unet(const t2i::Tensor& time_ids) const;
 
   t2i::Assets assets_;
   t2i::UnetConfig unet_config_;
-  Text text_1_{"text_encoder", "tokenizer", "tokens"}, text_2_{"text_encoder_2", "tokenizer_2", "tokens_2"};
+  t2i::ClipPart text_1_{"text_encoder", "tokenizer", "tokens"}, text_2_{"text_encoder_2", "tokenizer_2", "tokens_2"};
   int64_t clip_skip_ = 0;
   std::string description_, file_names_;
 

@@ -4,9 +4,10 @@
 
 namespace t2i {
 
-void ClipPart::read(PartConfigs& parts, const char* class_name) {
-  parts.read(part_, class_name,
-             [this](const Json& json, const std::string& file) { config_ = read_clip_text_config(json, file); });
+void ClipPart::read(PartConfigs& parts, const char* class_name, const char* or_else) {
+  shown_folder_ = parts.folder(tokenizer_folder_);
+  auto reader = [this](const Json& json, const std::string& file) { config_ = read_clip_text_config(json, file); };
+  parts.read(part_, class_name, reader, or_else);
 }
 
 void ClipPart::build(const Scope& scope, bool with_projection) {
@@ -15,8 +16,8 @@ void ClipPart::build(const Scope& scope, bool with_projection) {
 
 void ClipPart::tokenize(const Assets& assets, std::span<const char* const> texts, Sink out) {
   std::call_once(tokenizer_read_, [&] {
-    auto read = [&](const std::string& path) { return assets.read(path); };
-    tokenizer_ = std::make_unique<ClipTokenizer>(read, tokenizer_folder_, config().positions, config().vocabulary);
+    tokenizer_ = std::make_unique<ClipTokenizer>(files_of(assets, tokenizer_folder_, shown_folder_), shown_folder_,
+                                                 config().positions, config().vocabulary);
   });
   put_tokens(texts, out, tokens_, [&](const char* one, int64_t* cut) { return tokenizer_->encode(one, cut); });
 }

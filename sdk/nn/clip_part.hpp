@@ -16,7 +16,8 @@ class ClipPart {
   ClipPart(const char* part, const char* tokenizer_folder, const char* tokens)
       : part_(part), tokenizer_folder_(tokenizer_folder), tokens_(tokens) {}
 
-  void read(PartConfigs& parts, const char* class_name);  // nothing, where the folder does not have it
+  // Nothing, where the folder does not have it. `or_else` as PartConfigs::read has it.
+  void read(PartConfigs& parts, const char* class_name, const char* or_else = "");
   bool there() const { return config_.has_value(); }
   const ClipTextConfig& config() const { return *config_; }
   const char* name() const { return part_; }
@@ -28,6 +29,7 @@ class ClipPart {
 
  private:
   const char *part_, *tokenizer_folder_, *tokens_;
+  std::string shown_folder_;  // the tokenizer's, for messages
   std::optional<ClipTextConfig> config_;
   std::once_flag tokenizer_read_;
   std::unique_ptr<ClipTokenizer> tokenizer_;

@@ -9,14 +9,27 @@ PartConfigs::PartConfigs(const Json& config)
 
 std::string PartConfigs::file(const std::string& part) const { return files_.value(part, part + "/config.json"); }
 
+std::string PartConfigs::folder(const std::string& part) const {
+  const std::string path = file(part);
+  return path.substr(0, path.rfind('/'));
+}
+
+std::string PartConfigs::class_of(const std::string& part) const {
+  const Json named = classes_.value(part, Json(""));
+  std::string name = named.is_string() ? named.get<std::string>() : "";
+  if (!from_elsewhere(part)) return name;
+  // A repository of the whole T5 holds its encoder, too, and older ones of an encoder say only that it is of T5.
+  const bool t5 = name == "T5ForConditionalGeneration" || name == "T5Model" || (name.empty() && config(part).value("model_type", Json()) == "t5");
+  return t5 ? "T5EncoderModel" : name;
+}
+
 bool PartConfigs::read(const std::string& part, const std::string& class_name,
-                       const std::function<void(const Json&, const std::string&)>& reader) {
+                       const std::function<void(const Json&, const std::string&)>& reader, const std::string& or_else) {
   if (!parts_.contains(part)) return false;
   try {
-    Json named = classes_.value(part, Json(class_name));
-    if (named.is_string() && named != "" && named != class_name)
-      fail((files_.contains(part) ? file(part) : "model_index.json") + ": '" + part + "' is " + named.dump() +
-           "; supported: \"" + class_name + "\"");
+    if (const std::string named = class_of(part); !named.empty() && named != class_name)
+      fail((from_elsewhere(part) ? file(part) : "model_index.json") + ": '" + part + "' is \"" + named +
+           "\"; supported: \"" + class_name + "\"" + (or_else.empty() ? "" : ", \"" + or_else + "\""));
     reader(parts_[part], file(part));
     return true;
   } catch (const Error& e) {

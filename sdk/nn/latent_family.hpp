@@ -19,11 +19,18 @@ class PartConfigs {
 
   // Calls `reader(config.json, file(part))` where the folder has that part; false where it has not, or where something
   // was wrong. model_index.json must call it `class_name`, if it says anything; of a part from elsewhere its
-  // configuration must.
+  // configuration must. `or_else`: another class that the family takes in its place, for the message.
   bool read(const std::string& part, const std::string& class_name,
-            const std::function<void(const Json&, const std::string& file)>& reader);
-  // "PART/config.json", or where that of a part from elsewhere lies.
+            const std::function<void(const Json&, const std::string& file)>& reader, const std::string& or_else = "");
+  // As what transformers or diffusers opens the part; empty where nothing says it, or where there is none.
+  std::string class_of(const std::string& part) const;
+  // Does it lie elsewhere than in the model's folder?
+  bool from_elsewhere(const std::string& part) const { return files_.contains(part); }
+  // "PART/config.json", or where that of a part from elsewhere lies; and the folder of it.
   std::string file(const std::string& part) const;
+  std::string folder(const std::string& part) const;
+  // Its configuration, {} where it has none.
+  Json config(const std::string& part) const { return parts_.value(part, Json::object()); }
   // Throws Error with every problem found, if there was one.
   void done() const;
 

@@ -25,6 +25,8 @@ T5Config read_t5_config(const Json& json, const std::string& file) {
                  : act == "gelu"   ? Activation::gelu
                  : act == "silu"   ? Activation::silu
                                    : Activation::relu;
+  // The pipelines of the UNet's families hand a mask of the padding to the encoder where this is set.
+  r.only("use_attention_mask", false, {false, nullptr});
   r.only("model_type", "t5", {"t5"});
   r.harmless({"architectures", "classifier_dropout", "decoder_start_token_id", "dropout_rate", "eos_token_id",
               "initializer_factor", "is_encoder_decoder", "num_decoder_layers", "output_past", "pad_token_id",

@@ -11,14 +11,15 @@ Json t5_text_part() {
 }
 
 void T5Part::read(PartConfigs& parts) {
+  shown_folder_ = parts.folder(tokenizer_folder_);
   parts.read(part_, "T5EncoderModel",
              [this](const Json& json, const std::string& file) { config_ = read_t5_config(json, file); });
 }
 
 void T5Part::tokenize(const Assets& assets, std::span<const char* const> texts, Sink out) {
   std::call_once(tokenizer_read_, [&] {
-    auto read = [&](const std::string& path) { return assets.read(path); };
-    tokenizer_ = std::make_unique<T5Tokenizer>(read, tokenizer_folder_, config().vocabulary);
+    tokenizer_ = std::make_unique<T5Tokenizer>(files_of(assets, tokenizer_folder_, shown_folder_), shown_folder_,
+                                               config().vocabulary);
   });
   put_tokens(texts, out, tokens_, [&](const char* one, int64_t* cut) { return tokenizer_->encode(one, length_, cut); });
 }

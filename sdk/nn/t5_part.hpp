@@ -30,6 +30,7 @@ class T5Part {
 
  private:
   const char *part_, *tokenizer_folder_, *tokens_;
+  std::string shown_folder_;  // the tokenizer's, for messages
   int64_t length_ = 256;
   std::optional<T5Config> config_;
   std::once_flag tokenizer_read_;

@@ -4,6 +4,10 @@
 
 namespace t2i {
 
+ReadFile files_of(const Assets& assets, const std::string& name, const std::string& shown) {
+  return [assets, name, begin = shown.size()](const std::string& path) { return assets.read(name + path.substr(begin)); };
+}
+
 TokenizerFolder::TokenizerFolder(const ReadFile& read_file, const std::string& folder) : read(read_file), name(folder) {
   whole = json("tokenizer.json");
   config = json("tokenizer_config.json");

@@ -11,6 +11,8 @@ namespace t2i {
 
 // The bytes of a file of the model folder, by its path there; data() == nullptr when it is not there.
 using ReadFile = std::function<std::string_view(const std::string& path)>;
+// Those of the folder `name`, under paths that begin with `shown` instead: where it lies, for messages.
+ReadFile files_of(const Assets& assets, const std::string& name, const std::string& shown);
 
 struct TokenizerFolder {
   TokenizerFolder(const ReadFile& read, const std::string& folder);

@@ -10,6 +10,7 @@ Unet::Unet(const Scope& s, const UnetConfig& config) : config_(config) {
   int64_t finest = u.down.front().channels;
   conv_in_ = Conv2d(s.at("conv_in"), u.in_channels, finest, u.conv_in_kernel, 1, (u.conv_in_kernel - 1) / 2);
   time_embedding_ = TimestepEmbedding(s.at("time_embedding"), finest, u.time_width, u.activation, u.time_after);
+  if (u.text_width) text_projection_.emplace(s.at("encoder_hid_proj"), u.text_width, u.down.front().context_width);
   if (u.addition_time_width)
     add_embedding_.emplace(s.at("add_embedding"), u.addition_input_width, u.time_width, Activation::silu);
 
@@ -52,8 +53,8 @@ Tensor Unet::operator()(const UnetInputs& in) const {
            std::to_string(wanted));
   };
   must("its input", in.latents.size(1), u.in_channels, "in_channels");
-  must("prompt_embeds", in.context.size(-1), u.down.front().context_width, "cross_attention_dim");
-  UnetConditions c{time_embedding_of(in), in.context};
+  must("prompt_embeds", in.context.size(-1), u.text_input(), u.text_key());
+  UnetConditions c{time_embedding_of(in), text_projection_ ? (*text_projection_)(in.context) : in.context};
   Tensor x = conv_in_(u.center_input ? in.latents * 2.0 - 1.0 : in.latents);
   std::vector<Tensor> skips{x};
   for (const UnetDown& level : down_) x = level(x, c, skips);

@@ -12,7 +12,7 @@ namespace t2i {
 struct UnetInputs {
   Tensor latents;    // [B,in_channels,H,W]
   Tensor timesteps;  // [B]
-  Tensor context;    // [B,S,context_width]
+  Tensor context;    // [B,S,text_input()]
   Tensor pooled{};   // [B,P], where the configuration has an added embedding
   Tensor time_ids{}; // [B,6], likewise
 };
@@ -31,6 +31,7 @@ class Unet {
   Conv2d conv_in_, conv_out_;
   TimestepEmbedding time_embedding_;
   std::optional<TimestepEmbedding> add_embedding_;
+  std::optional<Linear> text_projection_;
   std::vector<UnetDown> down_;
   std::optional<UnetMid> mid_;
   std::vector<UnetUp> up_;

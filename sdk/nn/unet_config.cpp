@@ -59,9 +59,12 @@ void read_variants(ConfigReader& c, UnetConfig& u) {
   c.only("num_attention_heads", nullptr, {nullptr});
   c.only("dropout", 0.0, {0.0});
   c.only("dual_cross_attention", false, {false});
-  for (const char* key : {"encoder_hid_dim", "encoder_hid_dim_type", "class_embed_type", "num_class_embeds",
-                          "time_cond_proj_dim"})
-    c.only(key, nullptr, {nullptr});
+  for (const char* key : {"class_embed_type", "num_class_embeds", "time_cond_proj_dim"}) c.only(key, nullptr, {nullptr});
+  u.text_width = c.optional_integer("encoder_hid_dim").value_or(0);
+  if (!c.optional_choice("encoder_hid_dim_type", {"text_proj"}).empty() && !u.text_width)
+    c.problem("encoder_hid_dim_type", "it needs encoder_hid_dim");
+  if (const Json* context = c.raw("cross_attention_dim"); u.text_width && context && context->is_array())
+    c.problem("cross_attention_dim", "with encoder_hid_dim it is one number for all levels");
   c.only("class_embeddings_concat", false, {false});
   c.only("time_embedding_type", "positional", {"positional"});
   c.only("attention_type", "default", {"default"});

@@ -40,8 +40,13 @@ struct UnetConfig {
   bool linear_projection = false;
   bool scale_and_shift = false;
   int64_t conv_in_kernel = 3, conv_out_kernel = 3;
+  int64_t text_width = 0;           // of the text, where a linear layer projects it to context_width; 0: none does
   int64_t addition_time_width = 0;  // of each of time_ids' numbers; 0: no added embedding of pooled text and sizes
   int64_t addition_input_width = 0; // of pooled text and all of time_ids' sinusoids together
+
+  // How wide the text is that it takes, and the key that says so.
+  int64_t text_input() const { return text_width ? text_width : down.front().context_width; }
+  const char* text_key() const { return text_width ? "encoder_hid_dim" : "cross_attention_dim"; }
 };
 
 // Throws t2i::Error with every problem, each naming `file`, key and value.
