@@ -1,7 +1,6 @@
 #include "sd15.hpp"
 
 #include "nn/file_names.hpp"
-#include "nn/put_tokens.hpp"
 
 namespace sd15 {
 
@@ -129,10 +128,11 @@ const char* Sd15::file_names() {
   Json parts;
   parts["unet"] = t2i::unet_file_names(unet_config_);
   if (vae_config_) parts["vae"] = t2i::autoencoder_file_names(*vae_config_, {"first_stage_model.", "vae.", ""});
-  if (text_config_)
-    parts["text_encoder"] = Json::array({
+  if (t5_.there()) parts[t5_.name()] = t2i::t5_file_names({"text_encoders.t5xxl.transformer.", ""});
+  if (clip_.there())
+    parts[clip_.name()] = Json::array({
         t2i::clip_file_form({"cond_stage_model.transformer.", ""}, t2i::FileProjection::none).json(),
-        t2i::open_clip_file_form(*text_config_, {"cond_stage_model.model."}, /*with_projection=*/false).json()});
+        t2i::open_clip_file_form(clip_.config(), {"cond_stage_model.model."}, /*with_projection=*/false).json()});
   return (file_names_ = parts.dump()).c_str();
 }
 

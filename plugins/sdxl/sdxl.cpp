@@ -1,7 +1,6 @@
 #include "sdxl.hpp"
 
 #include "nn/file_names.hpp"
-#include "nn/put_tokens.hpp"
 
 namespace sdxl {
 
@@ -100,11 +99,11 @@ const char* Sdxl::file_names() {
   Json parts;
   parts["unet"] = t2i::unet_file_names(unet_config_);
   if (vae_config_) parts["vae"] = t2i::autoencoder_file_names(*vae_config_, {"first_stage_model.", "vae.", ""});
-  if (text_1_.config)
-    parts[text_1_.part] = Json::array({t2i::clip_file_form({"conditioner.embedders.0.transformer.", ""}, t2i::FileProjection::none).json()});
-  if (text_2_.config) {
+  if (text_1_.there())
+    parts[text_1_.name()] = Json::array({t2i::clip_file_form({"conditioner.embedders.0.transformer.", ""}, t2i::FileProjection::none).json()});
+  if (text_2_.there()) {
     const char* prefix = is_refiner() ? "conditioner.embedders.0.model." : "conditioner.embedders.1.model.";
-    parts[text_2_.part] = Json::array({t2i::open_clip_file_form(*text_2_.config, {prefix, ""}, /*with_projection=*/true).json()});
+    parts[text_2_.name()] = Json::array({t2i::open_clip_file_form(text_2_.config(), {prefix, ""}, /*with_projection=*/true).json()});
   }
   return (file_names_ = parts.dump()).c_str();
 }
