@@ -10,6 +10,7 @@ import shutil
 
 import pytest
 from test_run_errors import EXPECTED, edit_json, here, place, run, said  # here and place: fixtures
+from tiny import settings
 
 CASES = {}
 
