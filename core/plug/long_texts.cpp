@@ -1,6 +1,7 @@
 #include "core/plug/long_texts.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -10,7 +11,7 @@
 namespace t2i {
 namespace {
 
-constexpr size_t most_texts = 50'000, at_once = 256;
+constexpr size_t most_texts = 20'000, at_once = 64;
 
 // What one tokenizer had to cut. Tokenizers that cut the same are told of together.
 struct Cut {
@@ -36,14 +37,23 @@ std::string shown(const TextAt& text) {
 std::vector<std::string> long_texts_notices(Model& model, const std::vector<TextAt>& texts, const std::string& what) {
   std::map<std::string, Cut> by_name;
   const size_t looked_at = std::min(texts.size(), most_texts);
-  for (size_t begin = 0; begin < looked_at; begin += at_once) {
-    std::vector<std::string> some;
-    for (size_t i = begin; i < std::min(begin + at_once, looked_at); ++i) some.push_back(texts[i].text);
+  struct Some {
+    std::map<std::string, int64_t> lengths;
     Tensors left_out;
-    const Tensors tokens = model.tokenize(some, &left_out);
-    for (const auto& [name, counts] : left_out) {
+  };
+  std::vector<Some> made((looked_at + at_once - 1) / at_once);
+  at::parallel_for(0, static_cast<int64_t>(made.size()), 1, [&](int64_t from, int64_t to) {
+    for (size_t k = static_cast<size_t>(from); k < static_cast<size_t>(to); ++k) {
+      std::vector<std::string> some;
+      for (size_t i = k * at_once; i < std::min((k + 1) * at_once, looked_at); ++i) some.push_back(texts[i].text);
+      for (const auto& [name, ids] : model.tokenize(some, &made[k].left_out)) made[k].lengths[name] = ids.size(-1);
+    }
+  });
+  for (size_t begin = 0; begin < looked_at; begin += at_once) {
+    const Some& some = made[begin / at_once];
+    for (const auto& [name, counts] : some.left_out) {
       Cut& cut = by_name[name];
-      if (auto ids = tokens.find(name); ids != tokens.end()) cut.length = ids->second.size(-1);
+      if (auto length = some.lengths.find(name); length != some.lengths.end()) cut.length = length->second;
       for (int64_t i = 0; i < counts.numel(); ++i) {
         const int64_t count = counts[i].item<int64_t>();
         if (count <= 0) continue;
