@@ -16,6 +16,11 @@ uint32_t ParamStore::declare(std::string name, std::vector<int64_t> shape, std::
   return slot;
 }
 
+void ParamStore::add(std::string name, std::vector<int64_t> shape, std::string init) {
+  TORCH_CHECK(!trained.defined() && !frozen.defined(), "parameter ", name, " added after ", part, " was allocated");
+  added.push_back({std::move(name), std::move(shape), std::move(init), true, 0, {}});
+}
+
 static int64_t elements(const std::vector<int64_t>& shape) {
   int64_t n = 1;
   for (int64_t d : shape) n *= d;
@@ -25,29 +30,36 @@ static int64_t elements(const std::vector<int64_t>& shape) {
 void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::function<bool(const std::string&)>& is_trained) {
   constexpr int64_t alignment = 16;  // elements: every view starts on its own 64-byte line in float32
   int64_t totals[2] = {0, 0};
-  for (Parameter& p : parameters) {
-    p.trainable = p.init != "buffer" && is_trained(p.name);
+  auto find_place = [&](Parameter& p) {
     int64_t& total = totals[p.trainable];
     p.offset = total;
     total += (elements(p.shape) + alignment - 1) / alignment * alignment;
+  };
+  for (Parameter& p : parameters) {
+    p.trainable = p.init != "buffer" && is_trained(p.name);
+    find_place(p);
   }
+  for (Parameter& p : added) find_place(p);
   auto options = at::TensorOptions().dtype(dtype).device(device);
   // Every weight is written by who loads it; to zero gigabytes first would take a third of that time once more.
   if (totals[0]) frozen = at::empty({totals[0]}, options);
   if (totals[1]) trained = at::empty({totals[1]}, options), trained_grad = at::empty({totals[1]}, options);
-  for (Parameter& p : parameters) {
+  auto give_view = [&](Parameter& p) {
     const at::Tensor& flat = p.trainable ? trained : frozen;
     const int64_t n = elements(p.shape), room = (n + alignment - 1) / alignment * alignment;
     if (room > n) flat.narrow(0, p.offset + n, room - n).zero_();  // what lies between is part of norms and of files
     p.value = flat.narrow(0, p.offset, n).view(p.shape).detach();
-    if (!p.trainable) continue;
+    if (!p.trainable) return;
     p.value.requires_grad_(true);
     p.value.mutable_grad() = trained_grad.narrow(0, p.offset, n).view(p.shape);
-  }
+  };
+  for (Parameter& p : parameters) give_view(p);
+  for (Parameter& p : added) give_view(p);
 }
 
 void ParamStore::release() {
-  for (Parameter& p : parameters) p.value.reset();
+  for (Parameter& p : parameters) p.value.reset(), p.packed.reset(), p.adapter.reset();
+  added.clear();
   for (at::Tensor* flat : {&trained, &trained_grad, &frozen}) flat->reset();
 }
 
@@ -85,6 +97,14 @@ const Parameter* ParamStore::find(const std::string& name) const {
   return it == index_.end() ? nullptr : &parameters[it->second];
 }
 
+std::vector<const Parameter*> ParamStore::trained_parameters() const {
+  std::vector<const Parameter*> list;
+  for (const Parameter& p : parameters)
+    if (p.trainable) list.push_back(&p);
+  for (const Parameter& p : added) list.push_back(&p);
+  return list;
+}
+
 int64_t ParamStore::count() const {
   int64_t n = 0;
   for (const Parameter& p : parameters) n += p.init == "buffer" ? 0 : elements(p.shape);
@@ -93,7 +113,7 @@ int64_t ParamStore::count() const {
 
 int64_t ParamStore::trained_count() const {
   int64_t n = 0;
-  for (const Parameter& p : parameters) n += p.trainable ? elements(p.shape) : 0;
+  for (const Parameter* p : trained_parameters()) n += elements(p->shape);
   return n;
 }
 

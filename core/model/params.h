@@ -6,11 +6,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 namespace t2i {
+
+struct Adapter;       // core/model/adapter.h
+struct PackedWeight;  // core/model/packed.h
 
 struct Parameter {
   std::string name;            // as in the diffusers state dict
@@ -19,12 +23,15 @@ struct Parameter {
   bool trainable = false;
   int64_t offset = 0;          // in elements, in its flat buffer
   at::Tensor value;            // a view of ParamStore::trained or ::frozen; a leaf that requires grad if trainable
+  std::shared_ptr<const PackedWeight> packed = nullptr;  // a frozen weight in fewer bits; `value` is then undefined
+  std::shared_ptr<const Adapter> adapter = nullptr;      // what is trained, or was, beside a frozen weight
 };
 
 class ParamStore {
  public:
   std::string part;                    // "unet": the folder its weights come from
   std::vector<Parameter> parameters;   // in order of declaration
+  std::vector<Parameter> added;        // trained beside them by the core: what adapters are made of
   at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
   at::Tensor frozen;                   // flat; undefined when everything is trained
   bool recompute = false;              // blocks are run again in backward instead of keeping what they made
@@ -33,6 +40,9 @@ class ParamStore {
 
   // [build] A new slot. Declaring a name twice is the plugin's error (throws c10::Error).
   uint32_t declare(std::string name, std::vector<int64_t> shape, std::string init);
+
+  // [after build] One more trained parameter that no plugin knows of, with its place in the same flat buffers.
+  void add(std::string name, std::vector<int64_t> shape, std::string init);
 
   // Flat buffers and views, not yet filled: weights are loaded or initialised, gradients zeroed before a backward pass.
   // `is_trained` is asked by name; gradients are allocated for what it accepts.
@@ -45,9 +55,10 @@ class ParamStore {
   void initialize(uint64_t seed);
   static void initialize(Parameter& parameter, uint64_t seed);  // the same of one
 
-  const Parameter* find(const std::string& name) const;
-  int64_t count() const;          // elements, all parameters; buffers are none
-  int64_t trained_count() const;  // elements, the trained ones
+  const Parameter* find(const std::string& name) const;  // among `parameters`
+  std::vector<const Parameter*> trained_parameters() const;  // of both lists, in the order of the flat buffer
+  int64_t count() const;          // elements, all parameters of the model; buffers are none
+  int64_t trained_count() const;  // elements, the trained ones of both lists
 
  private:
   std::unordered_map<std::string, uint32_t> index_;

@@ -40,8 +40,8 @@ std::vector<const Parameter*> watched_parameters(const ParamStore& store, const 
   std::vector<const Parameter*> watched;
   if (!about.contains("watched_gradients")) return watched;
   auto patterns = about["watched_gradients"].get<std::vector<std::string>>();
-  for (const Parameter& p : store.parameters)
-    if (p.trainable && matches_any(p.name, patterns)) watched.push_back(&p);
+  for (const Parameter* p : store.trained_parameters())
+    if (matches_any(p->name, patterns)) watched.push_back(p);
   return watched;
 }
 

@@ -49,8 +49,7 @@ std::vector<std::pair<std::string, std::string>> loaded_weights(Session& session
 
 std::unique_ptr<Reducer> make_reducer(Group& group, const ParamStore& weights) {
   std::vector<ReducedParameter> reduced;
-  for (const Parameter& p : weights.parameters)
-    if (p.trainable) reduced.push_back({p.value, p.offset, p.value.numel()});
+  for (const Parameter* p : weights.trained_parameters()) reduced.push_back({p->value, p->offset, p->value.numel()});
   return std::make_unique<Reducer>(group, weights.trained_grad, std::move(reduced));
 }
 

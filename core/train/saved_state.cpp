@@ -31,8 +31,7 @@ uint64_t saved_bytes(const TrainState& state) {
   uint64_t bytes = manifest;
   for (auto& [prefix, flat] : per_parameter(state)) {
     bytes += flat.nbytes();
-    for (const Parameter& p : state.weights->parameters)
-      if (p.trainable) bytes += header_of_a_tensor;
+    bytes += header_of_a_tensor * state.weights->trained_parameters().size();
   }
   return bytes;
 }
@@ -44,8 +43,7 @@ Committed save_state(const TrainState& state, const std::string& output, const J
   for (auto& [prefix, flat] : per_parameter(state)) {
     at::Tensor on_host = flat.to(at::kCPU);
     alive.push_back(on_host);
-    for (const Parameter& p : state.weights->parameters)
-      if (p.trainable) sources.push_back(tensor_source(prefix + p.name, view_of(on_host, p)));
+    for (const Parameter* p : state.weights->trained_parameters()) sources.push_back(tensor_source(prefix + p->name, view_of(on_host, *p)));
   }
   for (auto& [name, t] : scalars(state)) {
     alive.push_back(t.to(at::kCPU).contiguous());
@@ -69,8 +67,7 @@ void restore_state(TrainState& state, const Checkpoint& checkpoint) {
     to.copy_(stored_tensor(*entry));
   };
   for (auto& [prefix, flat] : per_parameter(state))
-    for (const Parameter& p : state.weights->parameters)
-      if (p.trainable) copy(prefix + p.name, view_of(flat, p));
+    for (const Parameter* p : state.weights->trained_parameters()) copy(prefix + p->name, view_of(flat, *p));
   for (auto& [name, t] : scalars(state)) copy(name, t);
   if (auto damage = file.map->damage()) fail(*damage);
   state.step = checkpoint.manifest.step;
