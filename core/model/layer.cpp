@@ -9,11 +9,11 @@ namespace t2i {
 static std::optional<at::Tensor> value_of(const Parameter* bias) { return bias ? std::optional(bias->value) : std::nullopt; }
 
 at::Tensor linear_layer(const at::Tensor& x, const Parameter& weight, const Parameter* bias) {
-  return linear(x, weight.value, value_of(bias));
+  return t2i::linear(x, weight.value, value_of(bias));
 }
 
 at::Tensor conv2d_layer(const at::Tensor& x, const Parameter& weight, const Parameter* bias, const ConvShape& s) {
-  return conv2d(x, weight.value, value_of(bias), s.stride, s.padding, s.dilation, s.groups);
+  return t2i::conv2d(x, weight.value, value_of(bias), s.stride, s.padding, s.dilation, s.groups);
 }
 
 }  // namespace t2i
