@@ -2,6 +2,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/kernel/dense.h"
+#include "core/kernel/frozen_dense.h"
 #include "core/kernel/patches.h"
 #include "core/kernel/processor.h"
 #include "core/kernel/rounded.h"
@@ -99,12 +100,13 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
   // `type`: what the operands are rounded to (rounded.h); float32 for not at all. The input is kept in that type.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight_in,
                             const std::optional<at::Tensor>& bias_in, int64_t stride, int64_t padding,
-                            at::ScalarType type) {
+                            at::ScalarType type, bool made) {
     at::Tensor kept = x_in.to(type).contiguous();
     ctx->save_for_backward({kept, weight_in});
     ctx->saved_data["stride"] = stride, ctx->saved_data["padding"] = padding;
     ctx->saved_data["type"] = static_cast<int64_t>(type);
     ctx->saved_data["bias"] = bias_in && bias_in->requires_grad();
+    if (!made) return no_convolution(kept, weight_in, {stride, padding, 1});
     at::Tensor x = kept.to(at::kFloat), weight = as(type, weight_in);
     std::optional<at::Tensor> bias = bias_in ? std::optional(as(type, *bias_in)) : std::nullopt;
     PatchShape s = patch_shape(x, weight, stride, padding);
@@ -136,7 +138,7 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
     }
     if (grad_x.defined()) grad_x = grad_x.to(type);
     if (ctx->saved_data["bias"].toBool()) grad_bias = g.sum({0, 2, 3});
-    return {grad_x, at::Tensor(), grad_bias, at::Tensor(), at::Tensor(), at::Tensor()};
+    return {grad_x, at::Tensor(), grad_bias, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
   static at::Tensor as(at::ScalarType type, const at::Tensor& t) { return type == at::kFloat ? t : rounded(t, type); }
 };
@@ -144,21 +146,26 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
 }  // namespace
 
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t stride,
-                  int64_t padding, int64_t dilation, int64_t groups) {
+                  int64_t padding, int64_t dilation, int64_t groups, Values values) {
+  const bool made = values == Values::made;
   bool ours = dilation == 1 && groups == 1 && adds_in_place(weight);
   if (ours && weight.numel() < large_weight) {  // ATen's own where nothing but the weight's gradient would be ours
     Way way = way_of(patch_shape(x, weight, stride, padding), x.size(0), weight);
     ours = way == Way::winograd4;
   }
+  const Stride s{stride, padding, dilation, groups};
+  const bool frozen = !weight.requires_grad();
   if (auto type = rounded_type(weight)) {
     WithoutAutocast as_it_is;
-    if (ours) return Conv2d::apply(x, weight, bias, stride, padding, *type);
+    if (ours) return Conv2d::apply(x, weight, bias, stride, padding, *type, made);
+    if (!made && frozen) return frozen_conv2d_without_values(x, weight, s, *type, /*rounds=*/true);
     return at::conv2d(rounded(x, *type), rounded(weight, *type), bias ? std::optional(rounded(*bias, *type)) : bias,
                       stride, padding, dilation, groups)
         .to(*type);
   }
-  return ours && in_float32(x) ? Conv2d::apply(x, weight, bias, stride, padding, at::kFloat)
-                               : at::conv2d(x, weight, bias, stride, padding, dilation, groups);
+  if (ours && in_float32(x)) return Conv2d::apply(x, weight, bias, stride, padding, at::kFloat, made);
+  if (!made && frozen) return frozen_conv2d_without_values(x, weight, s, product_type(x), /*rounds=*/false);
+  return at::conv2d(x, weight, bias, stride, padding, dilation, groups);
 }
 
 }  // namespace t2i

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "core/kernel/frozen_dense.h"
 #include "core/kernel/rounded.h"
 
 namespace t2i {
@@ -23,14 +24,16 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// `type`: what the operands are rounded to (rounded.h); float32 for not at all. The input is kept in that type.
+// A trained layer. `type`: what the operands are rounded to (rounded.h); float32 for not at all. The input is kept in that
+// type.
 struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, at::ScalarType type) {
+                            const std::optional<at::Tensor>& bias, at::ScalarType type, bool made) {
     at::Tensor x = x_in.to(type);
     ctx->save_for_backward({x, weight});
     ctx->saved_data["type"] = static_cast<int64_t>(type);
     ctx->saved_data["bias"] = bias && bias->requires_grad();
+    if (!made) return no_product(x, weight);
     if (type == at::kFloat) return at::linear(x, weight, bias);
     return at::linear(x.to(at::kFloat), rounded(weight, type), bias ? std::optional(rounded(*bias, type)) : bias)
         .to(type);
@@ -48,21 +51,29 @@ struct Linear : torch::autograd::Function<Linear> {
     weight.grad().addmm_(g.t(),
                          x.reshape({-1, weight.size(1)}));  // an undefined gradient still wakes post-accumulate hooks
     if (ctx->saved_data["bias"].toBool()) grad_bias = g.sum(0);
-    return {grad_x, at::Tensor(), grad_bias, at::Tensor()};
+    return {grad_x, at::Tensor(), grad_bias, at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+bool may_leave_out(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+  if (!at::GradMode::is_enabled()) return false;
+  if (adds_in_place(weight)) return rounded_type(weight) || in_float32(x);
+  return x.requires_grad() && !weight.requires_grad() && !(bias && bias->requires_grad());
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, Values values) {
+  const bool made = values == Values::made;
   if (auto type = rounded_type(weight)) {
     WithoutAutocast as_it_is;
-    if (adds_in_place(weight)) return Linear::apply(x, weight, bias, *type);
+    if (adds_in_place(weight)) return Linear::apply(x, weight, bias, *type, made);
+    if (!made) return frozen_linear_without_values(x, weight, *type, /*rounds=*/true);
     return at::linear(rounded(x, *type), rounded(weight, *type), bias ? std::optional(rounded(*bias, *type)) : bias)
         .to(*type);
   }
-  return in_float32(x) && adds_in_place(weight) ? Linear::apply(x, weight, bias, at::kFloat)
-                                                : at::linear(x, weight, bias);
+  if (in_float32(x) && adds_in_place(weight)) return Linear::apply(x, weight, bias, at::kFloat, made);
+  return made ? at::linear(x, weight, bias) : frozen_linear_without_values(x, weight, product_type(x), /*rounds=*/false);
 }
 
 }  // namespace t2i

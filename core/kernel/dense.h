@@ -8,12 +8,17 @@
 
 namespace t2i {
 
+// Left out: zeros stand for the result, and gradients pass as if it had been computed. For a block that is run again in
+// backward, where nothing keeps what its last layer makes. Only where may_leave_out() says so.
+enum class Values { made, left_out };
+bool may_leave_out(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias);
+
 // x [..., in], weight [out, in], bias [out] or undefined -> [..., out].
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias);
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, Values values = Values::made);
 
 // x [B,C,H,W], weight [O,C/groups,kh,kw], bias [O] or undefined -> [B,O,H',W'].
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t stride,
-                  int64_t padding, int64_t dilation, int64_t groups);
+                  int64_t padding, int64_t dilation, int64_t groups, Values values = Values::made);
 
 // True when gradients of `weight` may be added to weight.grad() in place: a trained leaf in float32 on the CPU.
 bool adds_in_place(const at::Tensor& weight);

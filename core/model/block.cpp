@@ -5,6 +5,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "core/model/block_run.h"
+
 namespace t2i {
 namespace {
 
@@ -13,7 +15,21 @@ using torch::autograd::variable_list;
 
 struct Body : torch::CustomClassHolder {
   BlockBody run;
-  explicit Body(BlockBody f) : run(std::move(f)) {}
+  bool* whole;                     // run_recomputed()
+  int64_t layers = 0;              // that the first run met
+  std::vector<at::Tensor> made;    // by it
+  Body(BlockBody f, bool* w) : run(std::move(f)), whole(w) {}
+
+  // Again, in its graph. Nothing reads what it makes, so its last layer need not multiply (block_run.h).
+  std::vector<at::Tensor> run_again(const variable_list& in) {
+    if (!*whole && layers > 0) {
+      BlockRun without_the_last(layers - 1);
+      auto out = run(in);
+      if (!without_the_last.values_were_needed()) return out;
+      *whole = true;
+    }
+    return run(in);
+  }
 };
 
 // Backward runs outside the forward's autocast region: what was on then must be on again.
@@ -55,7 +71,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
     ctx->saved_data["device"] = static_cast<int64_t>(device);
     ctx->saved_data["autocast"] = at::autocast::is_autocast_enabled(device);
     ctx->saved_data["autocast_dtype"] = static_cast<int64_t>(at::autocast::get_autocast_dtype(device));
-    return body->run(in);
+    return std::move(body->made);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     auto body = c10::static_intrusive_pointer_cast<Body>(ctx->saved_data["body"].toCapsule());
@@ -74,7 +90,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
       at::AutoGradMode with_grad(true);
       AutocastAs as_forward(static_cast<at::DeviceType>(ctx->saved_data["device"].toInt()), ctx->saved_data["autocast"].toBool(),
                             static_cast<at::ScalarType>(ctx->saved_data["autocast_dtype"].toInt()));
-      out = body->run(in);
+      out = body->run_again(in);
     }
     variable_list roots, root_grads;
     for (size_t i = 0; i < out.size(); ++i)
@@ -89,10 +105,21 @@ struct Recompute : torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body) {
-  if (!at::GradMode::is_enabled()) return body(inputs);
+std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody run, bool* whole) {
+  if (!at::GradMode::is_enabled()) return run(inputs);
+  auto body = c10::make_intrusive<Body>(std::move(run), whole);
+  bool wants_gradient = false;
+  for (const at::Tensor& x : inputs) wants_gradient |= x.defined() && x.requires_grad();
+  {
+    at::NoGradGuard keeping_nothing;
+    BlockRun first;
+    body->made = body->run(inputs);
+    body->layers = first.layers();
+    wants_gradient |= first.trains();
+  }
+  if (!wants_gradient) return std::move(body->made);
   at::Tensor anchor = at::empty({0}).requires_grad_(true);
-  return Recompute::apply(anchor, at::ArrayRef<at::Tensor>(inputs), c10::make_intrusive<Body>(std::move(body)));
+  return Recompute::apply(anchor, at::ArrayRef<at::Tensor>(inputs), std::move(body));
 }
 
 }  // namespace t2i

@@ -36,6 +36,8 @@ class ParamStore {
   at::Tensor frozen;                   // flat; undefined when everything is trained
   bool recompute = false;              // blocks are run again in backward instead of keeping what they made
 
+  std::unordered_map<std::string, bool> recomputed_whole;  // by name of block: see run_recomputed()
+
   explicit ParamStore(std::string part_name) : part(std::move(part_name)) {}
 
   // [build] A new slot. Declaring a name twice is the plugin's error (throws c10::Error).

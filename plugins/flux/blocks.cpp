@@ -82,8 +82,9 @@ std::array<Tensor, 2> DoubleBlock::body(const Tensor& x, const Tensor& context, 
   auto [xq, xk, xv] = picture_.project(modulated(x, part(m, 1, w), part(m, 0, w)));
   auto [cq, ck, cv] = text_.project(modulated(context, part(cm, 1, w), part(cm, 0, w)));
   Tensor seen = attention(t2i::cat({cq, xq}, 1), t2i::cat({ck, xk}, 1), t2i::cat({cv, xv}, 1), turns, size_.heads);
-  return {after_attention(picture_, x, t2i::slice(seen, 1, tokens, seen.size(1)), m),
-          held(after_attention(text_, context, t2i::slice(seen, 1, 0, tokens), cm))};
+  // The picture's larger products last: a block that is run again in backward leaves its last product out.
+  Tensor words = held(after_attention(text_, context, t2i::slice(seen, 1, 0, tokens), cm));
+  return {after_attention(picture_, x, t2i::slice(seen, 1, tokens, seen.size(1)), m), words};
 }
 
 std::array<Tensor, 2> DoubleBlock::operator()(const Tensor& x, const Tensor& context, const Tensor& emb,

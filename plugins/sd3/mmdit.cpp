@@ -96,17 +96,19 @@ std::array<Tensor, 2> MmditBlock::body(const Tensor& x_in, const Tensor& context
   auto [xq, xk, xv] = project(picture, for_x);
   auto [cq, ck, cv] = project(text, for_context);
   Tensor seen = t2i::attention(t2i::cat({xq, cq}, 1), t2i::cat({xk, ck}, 1), t2i::cat({xv, cv}, 1), heads);
+  // The picture's larger product last: a block that is run again in backward leaves its last product out.
+  if (!last) {
+    context = gated_add(context, part(cm, 2, w), to_add_out(t2i::slice(seen, 1, places, seen.size(1))));
+    Tensor y = modulated(context, part(cm, 4, w), part(cm, 3, w));
+    context = gated_add(context, part(cm, 5, w), ff_context_out(t2i::gelu_tanh(ff_context_in(y))));
+  }
   x = gated_add(x, part(m, 2, w), to_out(t2i::slice(seen, 1, 0, places)));
   if (dual) {
     auto [q, k, v] = project(alone, modulated(x_in, part(m, 7, w), part(m, 6, w)));
     x = gated_add(x, part(m, 8, w), to_out2(t2i::attention(q, k, v, heads)));
   }
   Tensor y = modulated(x, part(m, 4, w), part(m, 3, w));
-  x = gated_add(x, part(m, 5, w), ff_out(t2i::gelu_tanh(ff_in(y))));
-  if (last) return {x, context};
-  context = gated_add(context, part(cm, 2, w), to_add_out(t2i::slice(seen, 1, places, seen.size(1))));
-  y = modulated(context, part(cm, 4, w), part(cm, 3, w));
-  return {x, gated_add(context, part(cm, 5, w), ff_context_out(t2i::gelu_tanh(ff_context_in(y))))};
+  return {gated_add(x, part(m, 5, w), ff_out(t2i::gelu_tanh(ff_in(y)))), context};
 }
 
 std::array<Tensor, 2> MmditBlock::operator()(const Tensor& x, const Tensor& context, const Tensor& emb) const {

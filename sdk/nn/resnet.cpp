@@ -19,7 +19,8 @@ Tensor ResnetBlock2D::body(const Tensor& x, const Tensor& time) const {
   } else {
     h = norm2(t ? h + t : h, options.activation);
   }
-  h = (conv_shortcut ? (*conv_shortcut)(x) : x) + conv2(h);
+  Tensor kept = conv_shortcut ? (*conv_shortcut)(x) : x;  // before the larger convolution, which then is the block's last layer
+  h = kept + conv2(h);
   return options.output_scale == 1 ? h : h / options.output_scale;
 }
 

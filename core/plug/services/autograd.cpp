@@ -2,6 +2,7 @@
 // torch::autograd::Function would not see the inputs and the node would silently get no gradient.
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "core/model/block_run.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
 #include "core/plug/services/services.h"
@@ -58,6 +59,7 @@ struct PluginNode : torch::autograd::Function<PluginNode> {
 
 int32_t apply(Forward forward, Backward backward, void (*drop)(void*), void* ctx, const t2i_tensor* in, uint32_t n, t2i_tensor* out) {
   return guard([&] {
+    if (BlockRun* run = BlockRun::current()) run->need_values();  // it keeps its inputs
     auto callbacks = c10::make_intrusive<Callbacks>(forward, backward, drop, ctx);
     std::vector<at::Tensor> inputs;
     for (uint32_t i = 0; i < n; ++i) inputs.push_back(unwrap(in[i]));

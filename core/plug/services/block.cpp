@@ -24,7 +24,7 @@ std::vector<at::Tensor> call_body(Body body, void* context, const std::vector<at
   return result;
 }
 
-int32_t run(void* scope, const char*, Body body, const void* ctx, size_t ctx_bytes, const t2i_tensor* in, uint32_t n, t2i_tensor* out,
+int32_t run(void* scope, const char* name, Body body, const void* ctx, size_t ctx_bytes, const t2i_tensor* in, uint32_t n, t2i_tensor* out,
             uint32_t n_out) {
   bool recompute = static_cast<ParamStore*>(scope)->recompute;
   if (!recompute && !at::GradMode::is_enabled()) return body(const_cast<void*>(ctx), in, n, out, n_out);
@@ -44,7 +44,7 @@ int32_t run(void* scope, const char*, Body body, const void* ctx, size_t ctx_byt
     std::memcpy(bytes->data(), ctx, ctx_bytes);
     auto results = run_recomputed(inputs, [body, bytes, n_out](const std::vector<at::Tensor>& args) {
       return call_body(body, bytes->data(), args, n_out);
-    });
+    }, &static_cast<ParamStore*>(scope)->recomputed_whole[name]);
     for (uint32_t i = 0; i < n_out; ++i) out[i] = wrap(std::move(results[i]));
   });
 }

@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 
+#include "core/model/block_run.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
 #include "core/plug/services/services.h"
@@ -17,6 +18,7 @@ struct t2i_op_ {
   c10::OperatorHandle handle;
   std::vector<c10::TypeKind> kinds;          // of each argument, optional<> looked through
   std::vector<bool> list_of_optional;        // Tensor?[]: what index() takes
+  t2i::Keeps keeps = t2i::Keeps::values;     // for backward
 };
 
 namespace t2i {
@@ -61,7 +63,7 @@ int32_t find(const char* name, const char* overload, t2i_op* out) {
         resolved.erase({name, overload});
         TORCH_CHECK(false, "this core's torch has no op ", name, *overload ? "." : "", overload);
       }
-      auto op = std::make_unique<t2i_op_>(t2i_op_{*handle, {}, {}});
+      auto op = std::make_unique<t2i_op_>(t2i_op_{*handle, {}, {}, keeps_of(name)});
       for (const c10::Argument& a : handle->schema().arguments()) {
         c10::TypePtr type = a.real_type();
         if (auto optional = type->cast<c10::OptionalType>()) type = optional->getElementType();
@@ -75,8 +77,17 @@ int32_t find(const char* name, const char* overload, t2i_op* out) {
   });
 }
 
+// Does it keep values of its arguments that a block's last layer did not make? (core/model/block_run.h)
+bool keeps_values(Keeps keeps, const t2i_value* values, uint32_t n) {
+  auto wants_grad = [&](uint32_t i) { return i < n && values[i].kind == T2I_TENSOR && values[i].u.t && unwrap(values[i].u.t).requires_grad(); };
+  if (keeps == Keeps::factors) return wants_grad(0) && wants_grad(1);
+  if (keeps == Keeps::divisor) return wants_grad(1);
+  return keeps == Keeps::gated ? wants_grad(1) : keeps == Keeps::values;
+}
+
 int32_t call(t2i_op op, const t2i_value* values, uint32_t n, t2i_tensor* outs, uint32_t capacity) {
   return guard([&] {
+    if (BlockRun* run = BlockRun::current(); run && run->open() && keeps_values(op->keeps, values, n)) run->need_values();
     const c10::FunctionSchema& schema = op->handle.schema();
     const auto& arguments = schema.arguments();
     TORCH_CHECK(n <= arguments.size(), schema.name(), " takes ", arguments.size(), " arguments, got ", n);

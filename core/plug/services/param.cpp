@@ -1,6 +1,7 @@
 // Weights and the layers over them: the one place where adapters, quantised bases and shards come in later.
 #include <ATen/ATen.h>
 
+#include "core/model/block_run.h"
 #include "core/model/layer.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
@@ -16,6 +17,7 @@ const Parameter& parameter(void* scope, t2i_param p) {
   TORCH_CHECK(p < store(scope).parameters.size(), "no parameter in slot ", p, " of ", store(scope).part);
   const Parameter& found = store(scope).parameters[p];
   TORCH_CHECK(found.value.defined(), "parameter ", found.name, " is used before ", store(scope).part, " is loaded");
+  if (BlockRun* run = BlockRun::current(); run && (found.trainable || found.adapter)) run->uses_trained();
   return found;
 }
 

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "core/model/block_run.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
 #include "core/plug/services/services.h"
@@ -30,6 +31,7 @@ int32_t dtype(t2i_tensor t, int32_t* out) {
 int32_t item(t2i_tensor t, double* out) {
   return guard([&] {
     TORCH_CHECK(!in_step(), "item() waits for the device and is refused inside a training step: keep the value a tensor");
+    if (BlockRun* run = BlockRun::current()) run->need_values();
     *out = unwrap(t).item<double>();
   });
 }
