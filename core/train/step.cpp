@@ -5,6 +5,7 @@
 
 #include "core/dist/reducer.h"
 #include "core/kernel/draw.h"
+#include "core/model/dropout.h"
 #include "core/plug/step_scope.h"
 #include "core/train/objective.h"
 
@@ -18,6 +19,7 @@ static Tensors forward_backward(StepContext& c, TrainState& state, Tensors batch
   Tensors step = c.task.apply(batch);  // what the model may see
   for (const char* name : {"latents", "noise", "timesteps", "rng"}) step[name] = batch.at(name);
 
+  DropoutScope same_in_backward(batch.at("rng"));
   Tensors result = denoising_loss(c.model, c.loss, step, c.compute);
   at::Tensor share = result.at("loss") / static_cast<double>(c.train.gradient_accumulation_steps);
   torch::autograd::backward({share * state.loss_scale.value()}, {});
