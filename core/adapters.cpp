@@ -32,9 +32,13 @@ std::vector<NamedShape> layer_weights(const Session& session, const std::string&
 }  // namespace
 
 Json adapter_record(const std::string& asked) {
-  auto text = read_file(file_of(asked).parent_path() / record_name);
+  const Path file = file_of(asked);
+  auto text = read_file(file.parent_path() / record_name);
   Json record = text ? Json::parse(*text, nullptr, /*allow_exceptions=*/false) : Json();
-  return record.is_object() ? record : Json::object();
+  if (!record.is_object()) return Json::object();
+  for (const Json files = record.value("files", Json::object()); const Json& name : files)
+    if (name == file.filename().string()) return record;
+  return Json::object();  // it is of another adapter in the same folder
 }
 
 std::string task_of_adapters(const std::vector<LoraFile>& asked) {

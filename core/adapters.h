@@ -11,7 +11,7 @@
 
 namespace t2i {
 
-// What adapter.json, beside an adapter that a run left, says of it; an empty object where there is none. `asked` as below.
+// What adapter.json, beside an adapter that a run left, says of it; an empty object where it says nothing. `asked` as below.
 Json adapter_record(const std::string& asked);
 
 // The task of the first of these adapters that brings layers of its task; empty where none does.

@@ -62,7 +62,8 @@ void read_factors(Session& session, const Config& config, ParamStore& store, con
   std::map<std::string, const LowRank*> found;
   std::vector<std::string> missing, more, ranks;
   for (const LayerAdapter& layer : opened.layers)
-    if (layer.part->name != store.part || !std::ranges::count(targets, layer.weight->name)) more.push_back(layer.part->name + "." + layer_of(layer.weight->name));
+    if (layer.part->name != store.part || !std::ranges::count(targets, layer.weight->name))
+      more.push_back(layer.part->name + "." + layer_of(layer.weight->name));
     else found[layer.weight->name] = &layer.low_rank;
   for (const std::string& target : targets) {
     auto it = found.find(target);
@@ -130,7 +131,8 @@ std::vector<std::string> adapter_targets(Session& session, const Config& config,
   }
   if (!narrow.empty() || targets.empty()) {
     const std::vector<std::string>& list = narrow.empty() ? left_out : narrow;
-    fail({where_set(config, "lora.rank"), fmt::format("lora.rank = {} is above the width of {} layers of {}, {} among them", *config.lora.rank, list.size(), store.part, list.front()),
+    fail({where_set(config, "lora.rank"),
+          fmt::format("lora.rank = {} is above the width of {} layers of {}, {} among them", *config.lora.rank, list.size(), store.part, list.front()),
           "Such an adapter would be larger than the layer", "lower lora.rank, or name other layers in lora.targets", "E7101", Exit::config});
   }
   if (!left_out.empty())
@@ -186,8 +188,8 @@ std::vector<LayerAdapter> trained_layers(const ParamStore& store, const at::Tens
 std::string adapter_summary(const ParamStore& store, const LoraConfig& lora) {
   if (!lora.rank) return "";
   const auto layers = std::ranges::count_if(store.parameters, [](const Parameter& p) { return p.adapter != nullptr; });
-  std::string kind = lora.use_dora ? "DoRA" : "LoRA";
-  return fmt::format("{}: rank {}, alpha {}{}, beside {} layers of {}", kind, *lora.rank, lora.alpha, lora.use_rslora ? " over its root (rsLoRA)" : "", layers, store.part);
+  const char *kind = lora.use_dora ? "DoRA" : "LoRA", *how = lora.use_rslora ? " over its root (rsLoRA)" : "";
+  return fmt::format("{}: rank {}, alpha {}{}, beside {} layers of {}", kind, *lora.rank, lora.alpha, how, layers, store.part);
 }
 
 }  // namespace t2i

@@ -26,7 +26,8 @@ void check_written(const Path& path, const SessionAdapterNames& names, const std
   const AdapterFile file = read_adapter_file(path, names.names(), names.model());
   const std::vector<LayerAdapter> read = layer_adapters(file);
   auto wrong = [&](const std::string& layer, const std::string& what) {
-    fail({path.string(), fmt::format("{} is read back {}", layer, what), "", "this is an error in t2i; please report it. The checkpoint beside it is whole", "E7120", Exit::failed});
+    fail({path.string(), fmt::format("{} is read back {}", layer, what), "", "this is an error in t2i; please report it. The newest checkpoint is whole",
+          "E7120", Exit::failed});
   };
   if (!file.unknown.empty()) wrong(file.unknown.front(), "as of no layer");
   for (const LayerAdapter& layer : trained) {
