@@ -85,7 +85,7 @@ int run_command(const RunOptions& options) {
                            session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
                            static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
-  if (std::string n = adapter_summary(*state.weights, config.lora); !n.empty()) logbook.note(n);
+  if (std::string n = adapter_summary(*session, config.lora); !n.empty()) logbook.note(n);
 
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
 
@@ -93,7 +93,7 @@ int run_command(const RunOptions& options) {
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
 
   // Train.
-  Encoder encoder(*session->model, *session->task, session->device);
+  Encoder encoder(*session->model, *session->task, session->device, !config.lora.text_encoders.empty());
   Loader loader(dataset, data.loader);
   BatchSource batches(dataset, loader, encoder, plan, session->device);
   std::unique_ptr<Reducer> reducer;

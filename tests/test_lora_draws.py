@@ -197,6 +197,25 @@ def test_the_objective_goes_with_the_adapter(places, tmp_path):
     assert opened(tmp_path / "merged").scheduler.config.prediction_type == "v_prediction"
 
 
+# ---- text encoders ----
+
+
+@pytest.mark.parametrize("family, encoders", [("sd15", ["text_encoder"]), ("sdxl", ["text_encoder", "text_encoder_2"]), ("flux", ["text_encoder"])])
+@pytest.mark.parametrize("form", ["diffusers", "kohya"])
+def test_text_encoders(places, family, encoders, form):
+    place = places / family
+    targets = {"lora__targets": "[transformer_blocks.*.attn.*]"} if family == "flux" else {}
+    final = trained(place, "texts", lora__text_encoders=f"[{','.join(encoders)}]", lora__formats="[diffusers,kohya]", train__use_ema="true", **targets)
+    file = {"diffusers": "pytorch_lora_weights.safetensors", "kohya": "pytorch_lora_weights_kohya.safetensors"}[form]
+    mine = by_t2i(place, "--lora", final / file)
+    pipe = opened(place / "model")
+    pipe.load_lora_weights(str(final), weight_name=file)
+    assert_equal_pictures(mine, theirs(place, pipe))
+    for encoder in encoders:  # which diffusers would pass over in silence
+        changed = [name for name, p in getattr(pipe, encoder).named_parameters() if "lora_B" in name and bool(p.any())]
+        assert len(changed) == 4 * getattr(pipe, encoder).config.num_hidden_layers - (0 if family == "flux" or family == "sd15" else 4), encoder
+
+
 # ---- going on with an adapter ----
 
 

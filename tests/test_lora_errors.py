@@ -69,6 +69,11 @@ def targets_that_match_nothing():
 
 
 @case
+def text_encoders_that_are_none():
+    return [run(lora__text_encoders="[text_encoder_2,vae]")]
+
+
+@case
 def settings_that_contradict():
     return [run(train__parameters="attention"), run(lora__targets="[]"), run(lora__dropout=1), run(lora__formats="[comfy]"), run("--set", "lora.rnak=4")]
 

@@ -72,6 +72,7 @@ struct LoraConfig {
   double alpha = 16;  // the adapter counts alpha / rank times
   double dropout = 0;
   std::vector<std::string> targets = {"attention"};  // words of the family, patterns (* is any text), or all
+  std::vector<std::string> text_encoders;            // parts whose attention is adapted too
   bool use_rslora = false;                           // alpha / sqrt(rank) instead
   bool use_dora = false;
   std::string init_from;                             // an adapter to go on with

@@ -231,6 +231,9 @@ std::vector<Knob> lora_knobs() {
            "What is adapted: names that the family has for its layers, as attention or attention_out, patterns of weights "
            "(* stands for any text), or all, which is every linear and convolution layer.")
           .such_as("[attention]"),
+      lora("text_encoders", &L::text_encoders,
+           "Text encoders that are adapted beside the denoiser, in their attention; texts are then encoded in every step.")
+          .such_as("[text_encoder]"),
       lora("use_rslora", &L::use_rslora, "Let the adapter count alpha / sqrt(rank) times, so that a high rank learns as fast as a low one."),
       lora("use_dora", &L::use_dora, "Train the length of every row of the adapted weights too, and let the adapter turn them alone."),
       lora("init_from", &L::init_from,

@@ -97,7 +97,7 @@ AdapterTensors kohya_form(const std::vector<LayerAdapter>& layers, bool by_file,
   for (const LayerAdapter& layer : layers) {
     const AdapterPart& part = *layer.part;
     const size_t dims = layer.weight->shape.size();
-    if (!by_file || !part.form) {
+    if (!by_file || !part.form || !part.is_denoiser) {
       keep_kohya(out, part.flattened.front() + flattened(layer_of(layer.weight->name)), layer.low_rank, dims);
       continue;
     }

@@ -20,7 +20,7 @@ struct AdapterTensors {
 AdapterTensors peft_form(const std::vector<LayerAdapter>& layers);
 
 // kohya's and ComfyUI's names: "lora_unet_LAYER.lora_down.weight" with ".alpha". LAYER is the single file's name
-// where `by_file`, else the model's own. Layers that are one tensor there become one, block by block, of the sum of
+// of the denoiser where `by_file`, else the model's own. Layers that are one tensor there become one, block by block, of the sum of
 // their ranks. `store`: of the weights, whose lengths a DoRA of only some of such layers needs.
 AdapterTensors kohya_form(const std::vector<LayerAdapter>& layers, bool by_file, const ParamStore& store);
 

@@ -87,7 +87,9 @@ void write_adapter_files(const Session& session, const Config& config, const Tra
   const ParamStore& store = *state.weights;
   const at::Tensor flat = (state.ema.average.defined() ? state.ema.average : store.trained).detach().to(at::kCPU, at::kFloat);
   const SessionAdapterNames names(session);
-  const std::vector<LayerAdapter> layers = trained_layers(store, flat, config.lora, names.part(store.part));
+  std::vector<LayerAdapter> layers = trained_layers(store, flat, config.lora, names.part(store.part));
+  for (const std::string& text : config.lora.text_encoders)
+    for (LayerAdapter& layer : trained_layers(store, flat, config.lora, names.part(text))) layers.push_back(std::move(layer));
   Json files = Json::object();
   for (const std::string& form : config.lora.formats) {
     const bool kohya = form == "kohya";
@@ -107,6 +109,7 @@ void write_adapter_files(const Session& session, const Config& config, const Tra
               {"use_rslora", config.lora.use_rslora},
               {"use_dora", config.lora.use_dora},
               {"targets", config.lora.targets},
+              {"text_encoders", config.lora.text_encoders},
               {"layers", layers.size()},
               {"base_model", config.model.path},
               {"pipeline", session.folder.pipeline_class},

@@ -41,7 +41,9 @@ ParamStore& load_denoiser(Session& session, const Config& config, at::ScalarType
     const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
     return load_part(session, config, part, dtype, [&](const std::string& name) { return matches_any(name, trained); });
   }
-  const std::vector<std::string> targets = adapter_targets(session, config, store);
+  for (const std::string& text : config.lora.text_encoders)
+    if (session.model->about().at("parts").contains(text) && session.folder.find(text) && !session.model->has(text)) load_part(session, config, text, at::kFloat);
+  const std::vector<AdaptedWeight> targets = adapter_targets(session, config, store);
   declare_adapter(store, config, targets);
   load_part(session, config, part, dtype, [&](const std::string& name) { return is_new(session, name); });
   begin_adapter(session, config, store, targets);

@@ -101,6 +101,7 @@ std::string Sd15::description(const Json& config, const t2i::PartConfigs& parts)
   // Listed whether or not the folder has them: a folder without is named as such when they are needed.
   about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
   about["parts"]["text_encoder"] = t5_.there() ? t2i::t5_text_part() : t2i::clip_text_part();
+  about["parts"]["text_encoder"]["adapter_prefixes"] = {"lora_te_", "lora_te1_"};
   if (t5_.there()) {
     const std::string tokenizer = parts.class_of("tokenizer");
     about["classes"] = {{"text_encoder", {"transformers", "T5EncoderModel"}},
