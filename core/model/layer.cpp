@@ -50,7 +50,7 @@ at::Tensor linear_layer(const at::Tensor& x, const Parameter& weight, const Para
   if (!weight.adapter) return y;
   return with_adapters(
       y, x, weight, bias, [&](const at::Tensor& seen) { return t2i::linear(seen, weight.value, std::nullopt); },
-      [](const at::Tensor& seen, const LowRank& l) { return t2i::linear(linear(seen, l.down, std::nullopt), l.up, std::nullopt); });
+      [](const at::Tensor& seen, const LowRank& l) { return t2i::linear(t2i::linear(seen, l.down, std::nullopt), l.up, std::nullopt); });
 }
 
 at::Tensor conv2d_layer(const at::Tensor& x, const Parameter& weight, const Parameter* bias, const ConvShape& s) {
