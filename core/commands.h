@@ -18,16 +18,18 @@ struct RunOptions {
   bool steal_lock = false;                // although a run on another host did not release the output folder
 };
 
+// --lora FILE[:SCALE]: an adapter's file, or the final/ of a run that trained one.
+struct LoraFile {
+  std::string file;
+  double scale = 1.0;
+};
+
 // "generate": images from a model folder.
 struct GenerateOptions {
-  struct Lora {
-    std::string file;
-    double scale = 1.0;
-  };
   ModelConfig model;       // its path, variant, and parts to take from elsewhere
   ComponentConfig plugin;  // no name: as model_index.json says
   ComponentConfig task;
-  std::vector<Lora> loras;
+  std::vector<LoraFile> loras;  // all at once
   std::vector<std::string> images;   // one per prompt, or one for all
   std::vector<std::string> prompts;  // those of --prompt; either these or prompts_file
   std::string prompts_file;          // one prompt a line
@@ -65,6 +67,7 @@ struct ExportOptions {
   std::string format;  // diffusers (a folder) or single-file
   std::string dtype;   // of floating-point tensors; empty: each as it is stored
   std::string task;    // whose pipeline a folder is for; empty: as model_index.json says
+  std::vector<LoraFile> loras;  // to be merged into the weights
   std::vector<std::string> plugin_paths;
 };
 

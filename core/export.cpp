@@ -4,6 +4,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <deque>
+
+#include "core/adapters.h"
 #include "core/checkpoint/pipeline_folder.h"
 #include "core/model/tensor_source.h"
 #include "core/precision/device.h"
@@ -14,9 +18,11 @@ namespace {
 
 struct Export {
   const ExportOptions& options;
+  std::string task;  // whose pipeline a folder is for; empty: as model_index.json says
   Session& session;
   std::optional<at::ScalarType> dtype;  // nothing: as stored
   std::vector<std::string> told;
+  std::optional<Adapters> adapters;
 };
 
 // The parts that the family is made of and the folder lists. Their weights must be there; other parts may go without.
@@ -50,10 +56,37 @@ std::vector<const TensorEntry*> entries_of(const Session& s, const ModelPart& pa
   return entries;
 }
 
+// The adapters in the part's weights: merged on the way, and what was trained in full put in its place at once.
+TensorEdits merge_adapters(const Export& e, const ModelPart& part, WeightSet& weights) {
+  TensorEdits edits;
+  if (!e.adapters || !e.adapters->touch(part.name)) return edits;
+  const LoadRules rules = load_rules(e.session, part.name);
+  auto name_in_file = [&](const TensorEntry* entry) {
+    return std::ranges::find_if(weights.tensors, [&](const auto& tensor) { return tensor.second == entry; })->first;
+  };
+  for (const std::string& name : e.adapters->full_names(part.name))
+    if (const TensorEntry* entry = find_tensor(weights, name, rules)) {
+      at::Tensor base = stored_tensor(*entry).to(at::kFloat);
+      for (const NamedShape& p : e.session.model->declared(part.name))  // the base is narrower: what it lacks is zero
+        if (p.name == name && p.shape != entry->shape) {
+          at::Tensor wider = at::zeros(p.shape);
+          wider.narrow(1, 0, base.size(1)).copy_(base);
+          base = wider;
+        }
+      replace_tensor(weights, name_in_file(entry), e.adapters->full(part.name, name, base));
+    }
+  for (const NamedShape& p : e.session.model->declared(part.name))
+    if (Adapter adapter = e.adapters->of(part.name, p.name); !adapter.low_rank.empty())
+      if (const TensorEntry* entry = find_tensor(weights, p.name, rules))
+        edits[entry] = [adapter = std::move(adapter)](const at::Tensor& base) { return merged(base, adapter); };
+  return edits;
+}
+
 void write_single_file(Export& e) {
   Session& s = e.session;
   const FileNames names = s.model->file_names();
   std::vector<std::unique_ptr<WeightSet>> kept;  // the sources point into them
+  std::deque<TensorEdits> edits;
   std::vector<TensorSource> sources;
   for (const ModelPart* part : own_parts(s)) {
     auto forms = names.find(part->name);
@@ -61,7 +94,8 @@ void write_single_file(Export& e) {
       fail({fmt::format("model '{}'", s.model->id()), fmt::format("does not say how single files name the tensors of '{}'", part->name), "",
             "export a folder: --format diffusers", "E2037", Exit::usage});
     const std::vector<NamedShape> parameters = s.model->declared(part->name);
-    const WeightSet& weights = *kept.emplace_back(std::make_unique<WeightSet>(weights_from(s, *part, e.options.model.variant)));
+    WeightSet& weights = *kept.emplace_back(std::make_unique<WeightSet>(weights_from(s, *part, e.options.model.variant)));
+    edits.push_back(merge_adapters(e, *part, weights));
     const std::vector<const TensorEntry*> entries = entries_of(s, *part, weights, parameters);
     for (const FileTensor& tensor : tensors_to_write(forms->second.front(), parameters, fmt::format("model '{}' file_names", s.model->id())).take()) {
       std::vector<const TensorEntry*> members;
@@ -70,7 +104,7 @@ void write_single_file(Export& e) {
         if (is_identity(*members.front())) continue;
         e.told.push_back(fmt::format("{} is no identity, which other programs take it for; t2i reads it back as it is", tensor.name));
       }
-      sources.push_back(joined_source(tensor.name, members, tensor.change, weights, e.dtype));
+      sources.push_back(joined_source(tensor.name, members, tensor.change, weights, e.dtype, &edits.back()));
     }
   }
   for (const std::string& part : s.folder.absent) e.told.push_back(fmt::format("{} has no {}: the model's folder lacks it", e.options.output, part));
@@ -86,12 +120,21 @@ void write_single_file(Export& e) {
     if (auto changed = weights->damage()) fail(*changed);
 }
 
+// What the losses of the merged adapters made of the schedule.
+void change_scheduler(const Export& e, const ModelPart& part, const Path& folder, Json& index) {
+  const Json changes = e.adapters->scheduler_changes();
+  Json config = part.config;
+  config.update(changes);
+  if (changes.contains("_class_name")) index["scheduler"][1] = changes["_class_name"];
+  if (config != part.config) write_json_file(folder / part.config_path.filename(), config);
+}
+
 void write_folder(Export& e) {
   Session& s = e.session;
   const Path output = e.options.output;
   const bool rewritten = e.dtype || !e.options.model.variant.empty();  // else files are copied as they are
   Json index = s.folder.index;
-  if (const std::string& task = e.options.task; !task.empty()) {
+  if (const std::string& task = e.task; !task.empty()) {
     const Json pipelines = s.model->about().value("pipelines", Json::object());
     std::vector<std::string> known;
     for (const auto& [name, pipeline] : pipelines.items()) known.push_back(name);
@@ -115,15 +158,17 @@ void write_folder(Export& e) {
     const bool used = s.model->about().at("parts").contains(part.name), network = part.config_path.filename() == "config.json";
     if (!used && lacks_weights(s, part)) leave_out(part.name, "the model's folder has no weights of it");
     else if (!used && has_only_pickles(part)) leave_out(part.name, "its weights are a pickle");
-    else if (used && (rewritten || !part.file.empty() || !weights_of(part))) {
+    else if (used && (rewritten || !part.file.empty() || !weights_of(part) || (e.adapters && e.adapters->touch(part.name)))) {
       WeightSet weights = weights_from(s, part, e.options.model.variant);
-      if (!part.file.empty()) entries_of(s, part, weights, s.model->declared(part.name));
-      write_part_folder(s, part, weights, to, e.dtype);
+      const TensorEdits edits = merge_adapters(e, part, weights);
+      if (!part.file.empty() || !edits.empty()) entries_of(s, part, weights, s.model->declared(part.name));
+      write_part_folder(s, part, weights, to, e.dtype, &edits);
       if (auto changed = weights.damage()) fail(*changed);
     } else if (!used && network && rewritten && weights_of(part)) {
       write_part_folder(s, part, open_weights(part).take(), to, e.dtype);
     } else {
       copy_part(part, to);
+      if (part.name == "scheduler" && e.adapters) change_scheduler(e, part, to, index);
     }
   }
   write_json_file(unfinished.path() / "model_index.json", index);
@@ -136,9 +181,11 @@ int export_command(const ExportOptions& options) {
   require_new(options.output, "--output");
   Config config;
   config.model = options.model, config.plugin = options.plugin;
+  config.task.name = task_of_adapters(options.loras);  // a first layer that it widened comes with the adapter
   at::NoGradGuard no_gradients;
   auto session = open_session(config, options.plugin_paths, {.loss = false, .task = false, .device = "cpu"});
-  Export e{options, *session, {}, {}};
+  Export e{options, options.task.empty() ? config.task.name : options.task, *session, {}, {}, {}};
+  if (!options.loras.empty()) e.adapters.emplace(*session, options.loras);
   if (!options.dtype.empty()) e.dtype = dtype_from(options.dtype, "--dtype");
   require_parts(*session, {"denoiser"});
   if (options.format == "single-file") write_single_file(e);

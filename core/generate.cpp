@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "core/adapters.h"
 #include "core/checkpoint/own_file.h"
 #include "core/dist/group.h"
 #include "core/generate/latents_file.h"
@@ -94,9 +95,6 @@ void show_progress(size_t picture, size_t pictures, size_t step, size_t steps) {
 }  // namespace
 
 int generate_command(const GenerateOptions& options) {
-  if (!options.loras.empty())
-    fail({"--lora", "adapters cannot be used by this version", "", "merge it into the model's folder first", "E6010", Exit::usage});
-
   // What is wanted.
   std::vector<Prompt> prompts;
   if (!options.prompts_file.empty()) prompts = read_prompts(options.prompts_file);
@@ -113,11 +111,14 @@ int generate_command(const GenerateOptions& options) {
           "leave the launcher out, or leave --save-latents out", "E6014", Exit::usage});
   set_compute_threads(default_threads(launch.local_world));
   Config config = session_config(options);
+  if (config.task.name.empty()) config.task.name = task_of_adapters(options.loras);
   at::NoGradGuard no_gradients;
   auto session = open_session(config, options.plugin_paths, {.loss = false, .device = options.device, .local_rank = launch.local_rank});
   auto group = make_group(launch, session->device, 600);
   Model& model = *session->model;
   require_parts(*session, {"text_encoder", "vae", "denoiser"});
+  std::optional<Adapters> adapters;
+  if (!options.loras.empty()) adapters.emplace(*session, options.loras);
   at::ScalarType dtype = dtype_from(options.dtype, "--dtype");
   Painter painter(model, *session->task, session->device, dtype);
   check_sources(prompts, pictures, painter.needs_source(), session->task->id());
@@ -125,17 +126,21 @@ int generate_command(const GenerateOptions& options) {
   PictureSize size = wanted_size(options, *session, latents);
   if (!size.width && !painter.needs_source()) size.width = size.height = model.about().value("resolution", int64_t{512});
   const ModelPart* schedule = session->folder.part("scheduler").take();
-  SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule->config, schedule->config_path.string());
+  Json schedule_now = schedule->config;
+  if (adapters) schedule_now.update(adapters->scheduler_changes());
+  SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule_now, schedule->config_path.string());
   int64_t steps = options.steps.value_or(model.about().value("default_steps", int64_t{50}));
   make_sampler(options.sampler, scheduler,
                sampler_options_for(model, steps, size.width, size.height));  // its problems before weights are read
 
   // Text encoders can be larger than what draws: where all texts take less, they are encoded and the encoders go first.
   load_role(*session, config, "text_encoder", dtype);
+  if (adapters) adapters->attach(*session, "text_encoder");
   for (std::string& notice : long_texts_notices(model, texts_at(prompts, options.negative), "prompt")) session->notices.push_back(std::move(notice));
   if (painter.remember(texts_of(pictures), model.weight_bytes("text_encoder") / 4)) model.release("text_encoder");
   load_role(*session, config, "vae", at::kFloat);  // half precision shows in the picture, and float16 overflows in some
   load_role(*session, config, "denoiser", dtype);
+  if (adapters) adapters->attach(*session, "denoiser");
   if (group->is_first())
     for (const std::string& notice : session->notices) fmt::print(stderr, "notice: {}\n", printable(notice));
 

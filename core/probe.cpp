@@ -9,6 +9,7 @@
 #include "core/precision/device.h"
 #include "core/session.h"
 #include "core/train/objective.h"
+#include "core/train/run_state.h"
 
 namespace t2i {
 namespace {
@@ -68,22 +69,24 @@ Tensors decode(Probe& p) {
 }
 
 Tensors forward(Probe& p) {
-  load_role(*p.session, p.options.config, "denoiser", p.dtype);
+  if (p.options.config.lora.rank) load_denoiser(*p.session, p.options.config, p.dtype);
+  else load_role(*p.session, p.options.config, "denoiser", p.dtype);
   need(p.in, "latents", p), need(p.in, "timesteps", p);
   return {{"prediction", p.model().forward(p.in).at("prediction")}};
 }
 
 Tensors step(Probe& p) {
   for (const char* name : {"latents", "noise", "timesteps"}) need(p.in, name, p);
-  ParamStore& denoiser = load_part(*p.session, p.options.config, p.model().denoiser(), p.dtype, [&](const std::string&) { return p.options.grads; });
+  ParamStore& denoiser = p.options.config.lora.rank
+                             ? load_denoiser(*p.session, p.options.config, p.dtype)
+                             : load_part(*p.session, p.options.config, p.model().denoiser(), p.dtype, [&](const std::string&) { return p.options.grads; });
   denoiser.recompute = p.options.config.train.gradient_checkpointing && p.options.config.positions.contains("train.gradient_checkpointing");
   at::AutoGradMode with_grad(p.options.grads);
   Tensors out = denoising_loss(p.model(), *p.session->loss, p.in, at::kFloat);
   if (p.options.grads) {
     denoiser.trained_grad.zero_();
     torch::autograd::backward({out.at("loss")}, {});
-    for (const Parameter& parameter : denoiser.parameters)
-      if (parameter.trainable) out["grad." + parameter.name] = parameter.value.grad();
+    for (const Parameter* parameter : denoiser.trained_parameters()) out["grad." + parameter->name] = parameter->value.grad();
   }
   return out;
 }

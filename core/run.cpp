@@ -14,6 +14,7 @@
 #include "core/dist/reducer.h"
 #include "core/precision/device.h"
 #include "core/session.h"
+#include "core/train/adapter.h"
 #include "core/train/bad_samples.h"
 #include "core/train/final_folder.h"
 #include "core/train/loop.h"
@@ -65,7 +66,7 @@ int run_command(const RunOptions& options) {
   int64_t max_steps = steps_of(config, rows, plan.per_step());
   require_equal(*group, {{"configuration", config_hash(config)}, {"data", dataset.fingerprint}, {"t2i", version}});
 
-  // The weights: the denoiser is trained, encoders and VAE are frozen.
+  // The weights: the denoiser, or an adapter beside it, is trained, encoders and VAE are frozen.
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
   for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
   TrainState state = start_state(*session, config, compute);
@@ -84,6 +85,7 @@ int run_command(const RunOptions& options) {
                            session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
                            static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
+  if (std::string n = adapter_summary(*session, config.lora); !n.empty()) logbook.note(n);
 
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
 
@@ -91,7 +93,7 @@ int run_command(const RunOptions& options) {
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
 
   // Train.
-  Encoder encoder(*session->model, *session->task, session->device);
+  Encoder encoder(*session->model, *session->task, session->device, !config.lora.text_encoders.empty());
   Loader loader(dataset, data.loader);
   BatchSource batches(dataset, loader, encoder, plan, session->device);
   std::unique_ptr<Reducer> reducer;
@@ -122,7 +124,7 @@ int run_command(const RunOptions& options) {
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
   if (result == Exit::done && group->is_first()) {
     std::string folder = (std::filesystem::path(config.output) / "final").string();
-    if (std::string n = write_final_folder(*session, state, folder); !n.empty()) logbook.note("notice: " + n);
+    if (std::string n = write_final_folder(*session, config, state, folder); !n.empty()) logbook.note("notice: " + n);
     logbook.note("done: " + folder);
   }
   return static_cast<int>(result);

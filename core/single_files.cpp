@@ -8,7 +8,6 @@
 #include "core/checkpoint/part_files.h"
 #include "core/checkpoint/pipeline_folder.h"
 #include "core/checkpoint/single_file.h"
-#include "core/model/tensor_source.h"
 
 namespace t2i {
 namespace {
@@ -140,7 +139,7 @@ bool lacks_weights(const Session& s, const ModelPart& part) {
 }
 
 void write_part_folder(const Session& s, const ModelPart& part, const WeightSet& weights, const Path& to,
-                       std::optional<at::ScalarType> dtype) {
+                       std::optional<at::ScalarType> dtype, const TensorEdits* edits) {
   make_folders(to);
   for (const PartFile& file : part_files(part))
     if (file.to.string().find(".safetensors") == std::string::npos) copy_part_file(file, to);
@@ -155,7 +154,7 @@ void write_part_folder(const Session& s, const ModelPart& part, const WeightSet&
     for (const NamedShape& parameter : s.model->declared(part.name)) wanted.insert(parameter.name);
   std::vector<TensorSource> sources;
   for (const auto& [name, entry] : weights.tensors)
-    if (wanted.empty() || wanted.contains(name)) sources.push_back(converted_source(name, *entry, weights, dtype, /*no_float8=*/true));
+    if (wanted.empty() || wanted.contains(name)) sources.push_back(converted_source(name, *entry, weights, dtype, /*no_float8=*/true, edits));
   write_weight_files(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 
+#include "core/model/tensor_source.h"
 #include "core/session.h"
 
 namespace t2i {
@@ -28,6 +29,6 @@ bool lacks_weights(const Session& session, const ModelPart& part);
 // Writes the part as a folder of a pipeline has it: what small files its folder has, its configuration as the session has
 // it, and its weights. `dtype` as in core/model/tensor_source.h.
 void write_part_folder(const Session& session, const ModelPart& part, const WeightSet& weights, const Path& to,
-                       std::optional<at::ScalarType> dtype);
+                       std::optional<at::ScalarType> dtype, const TensorEdits* edits = nullptr);
 
 }  // namespace t2i

@@ -301,11 +301,6 @@ def latents_of_several_sizes():  # E6008
 
 
 @case
-def adapters():  # E6010
-    yield drawing("--prompt", "a", "--lora", "some.safetensors:0.7")
-
-
-@case
 def values_that_are_no_numbers():  # E6011
     shutil.copytree("model", "broken")
     weights = load_file("broken/unet/diffusion_pytorch_model.safetensors")

@@ -14,6 +14,7 @@ int export_command(const Command& self, const std::vector<std::string>& argument
       .add("output", "PATH", "what to write: a .safetensors file, else a folder; nothing is overwritten")
       .add("format", "F", "diffusers or single-file (as --output's name says)")
       .add("dtype", "D", "float32, bfloat16 or float16 (each tensor as it is stored)")
+      .add_list("lora", "FILE[:SCALE]", "merge this adapter, a file or a run's final/, into the weights; may be repeated")
       .add("task", "T", "the task whose pipeline a folder's model_index.json names (else the one it came with)")
       .add("plugin", "F", "the model family's plugin (else as the model folder says)")
       .add_list("set", "KEY=VALUE", "model.base, model.vae, model.text_encoder or model.variant; may be repeated")
@@ -29,6 +30,7 @@ int export_command(const Command& self, const std::vector<std::string>& argument
   if (options.has("dtype")) out.dtype = options.choice("dtype", {"float32", "bfloat16", "float16"}, "float32");
   out.task = options.text("task");
   if (!out.task.empty() && out.format == "single-file") options.problem("--task", "a single file names no pipeline", "leave it out");
+  out.loras = options.loras();
   out.plugin_paths = options.texts("plugin-path");
   std::vector<Setting> settings = options.settings({{"plugin", "plugin"}});
   const Texts keys = {"model.base", "model.vae", "model.text_encoder", "model.variant"};

@@ -13,17 +13,6 @@ namespace {
 constexpr int64_t largest = std::numeric_limits<int64_t>::max();
 const Texts model_keys = {"model.base", "model.vae", "model.text_encoder", "model.variant"};  // the others are of training
 
-// FILE[:SCALE]; a colon that no number follows belongs to the file.
-GenerateOptions::Lora parse_lora(const std::string& text) {
-  size_t colon = text.rfind(':');
-  double scale = 1;
-  if (colon != std::string::npos && colon > 0) {
-    auto [end, error] = std::from_chars(text.data() + colon + 1, text.data() + text.size(), scale);
-    if (error == std::errc() && end == text.data() + text.size()) return {text.substr(0, colon), scale};
-  }
-  return {text, 1};
-}
-
 void parse_size(Options& options, GenerateOptions& out) {
   if (!options.has("size")) return;
   std::string text = options.text("size");
@@ -44,7 +33,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
   Options options(self);
   options.add("model", "DIR", "a model folder, org/name in the local hub cache, or a single file with --set model.base=FOLDER")
       .add("plugin", "F", "the model family's plugin (else as the model folder says)")
-      .add_list("lora", "FILE[:SCALE]", "add this adapter; may be repeated")
+      .add_list("lora", "FILE[:SCALE]", "add this adapter, a file or a run's final/, with this weight (1); may be repeated")
       .add("task", "T", "what the model follows")
       .add_words("image", "FILE", "input images, one per prompt or one for all, where the task reads one")
       .add_words("prompt", "TEXT", "what to draw; may be repeated")
@@ -78,7 +67,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
     options.problem("t2i generate",
                     options.has("prompt") ? "--prompt and --prompts exclude each other" : "there is no prompt",
                     "give --prompt TEXT or --prompts FILE", "E1023");
-  for (const std::string& text : options.texts("lora")) out.loras.push_back(parse_lora(text));
+  out.loras = options.loras();
   out.images = options.texts("image");
   out.prompts = options.texts("prompt");
   out.prompts_file = options.text("prompts");

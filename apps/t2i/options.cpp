@@ -168,6 +168,23 @@ void Options::finish() const {
   if (!problems_.empty()) throw Failure(problems_);
 }
 
+// A colon that no number follows belongs to the file.
+static LoraFile parse_lora(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  double scale = 1;
+  if (colon != std::string::npos && colon > 0) {
+    auto [end, error] = std::from_chars(text.data() + colon + 1, text.data() + text.size(), scale);
+    if (error == std::errc() && end == text.data() + text.size() && std::isfinite(scale)) return {text.substr(0, colon), scale};
+  }
+  return {text, 1};
+}
+
+std::vector<LoraFile> Options::loras() const {
+  std::vector<LoraFile> out;
+  for (const std::string& text : texts("lora")) out.push_back(parse_lora(text));
+  return out;
+}
+
 std::vector<Setting> Options::settings(const std::vector<Stands>& named) {
   std::vector<Setting> out;
   for (const Stands& pair : named)

@@ -7,6 +7,7 @@
 
 #include "apps/t2i/command.h"
 #include "core/base/error.h"
+#include "core/commands.h"
 #include "core/config/config.h"
 
 namespace t2i {
@@ -30,6 +31,7 @@ class Options {
   bool has(const char* name) const { return values_.count(name) != 0; }
   std::string text(const char* name, const std::string& standard = "") const;
   Texts texts(const char* name) const;
+  std::vector<LoraFile> loras() const;  // of --lora FILE[:SCALE]
 
   // Problems are collected; finish() throws them all.
   std::optional<int64_t> integer(const char* name, int64_t low, int64_t high);

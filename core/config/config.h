@@ -66,6 +66,19 @@ struct TrainConfig {
   std::vector<std::string> parameters;  // patterns (* is any text) of what is trained; empty: everything
 };
 
+// A low-rank adapter beside frozen weights. Without a rank there is none, and the weights themselves are trained.
+struct LoraConfig {
+  std::optional<int64_t> rank;
+  double alpha = 16;  // the adapter counts alpha / rank times
+  double dropout = 0;
+  std::vector<std::string> targets = {"attention"};  // words of the family, patterns (* is any text), or all
+  std::vector<std::string> text_encoders;            // parts whose attention is adapted too
+  bool use_rslora = false;                           // alpha / sqrt(rank) instead
+  bool use_dora = false;
+  std::string init_from;                             // an adapter to go on with
+  std::vector<std::string> formats = {"diffusers"};  // of final/: diffusers, kohya
+};
+
 struct OptimizerConfig {
   std::string name = "adamw";
   double learning_rate = 1e-4;
@@ -103,6 +116,7 @@ struct Config {
   ModelConfig model;
   DataConfig data;
   TrainConfig train;
+  LoraConfig lora;
   OptimizerConfig optimizer;
   CheckpointConfig checkpoint;
   ValidationConfig validation;

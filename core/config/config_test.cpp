@@ -98,12 +98,12 @@ TEST(Config, AnotherComponentForgetsTheFirstOnesOptions) {
 
 TEST(Config, AllProblemsAtOnce) {
   EXPECT_THAT(
-      problems("train:\n  seed: x\n  sede: 1\nzebra: 2\ntrain: 3\nlora: {rank: 4}\n",
+      problems("train:\n  seed: x\n  sede: 1\nzebra: 2\ntrain: 3\nlora: {rnak: 4}\n",
                {set("train.seed=1.5"), set("nothing.at.all=1")}),
       ElementsAre(HasSubstr("'train' is already set at line 1"),
                   HasSubstr("a.yaml:2:9: train.seed = x is not an integer"),
                   HasSubstr("a.yaml:3:3: unknown key 'train.sede'. Did you mean 'train.seed'?"),
-                  HasSubstr("a.yaml:4:1: unknown key 'zebra'"), HasSubstr("a.yaml:6:1: 'lora' is not available"),
+                  HasSubstr("a.yaml:4:1: unknown key 'zebra'"), HasSubstr("a.yaml:6:8: unknown key 'lora.rnak'. Did you mean 'lora.rank'?"),
                   HasSubstr("--set train.seed: train.seed = 1.5 is not an integer"),
                   HasSubstr("--set nothing.at.all: unknown key 'nothing.at.all'")));
 }
@@ -147,6 +147,13 @@ TEST(Config, TypesAndRanges) {
   EXPECT_THAT(first("validation: {prompts: [a, b, c], images: [a, b]}"), HasSubstr("validation.images has 2 entries"));
   EXPECT_THAT(first("just words"), HasSubstr("the file holds just words instead of keys"));
   EXPECT_THAT(first("lora: null"), "accepted");
+  EXPECT_THAT(first("lora: {rank: 4, targets: attention, formats: kohya}"), "accepted");
+  EXPECT_THAT(first("lora: {rank: 0}"), HasSubstr("lora.rank = 0 is too small. Expected a whole number from 1 to 65536, or null, e.g. 16"));
+  EXPECT_THAT(first("lora: {rank: null, alpha: 16}"), "accepted");  // as config.yaml is written
+  EXPECT_THAT(first("lora: {alpha: 8}"), HasSubstr("lora.alpha is set and lora.rank is not"));
+  EXPECT_THAT(first("lora: {rank: 4}\ntrain: {parameters: [attention]}"), HasSubstr("a.yaml:2:21: train.parameters and lora.rank exclude each other"));
+  EXPECT_THAT(first("lora: {rank: 4, targets: []}"), HasSubstr("a.yaml:1:26: lora.targets is empty"));
+  EXPECT_THAT(first("lora: {rank: 4, formats: [comfy]}"), HasSubstr("which is not known"));
 }
 
 TEST(Config, WrittenTextReadsBackTheSame) {

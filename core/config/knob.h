@@ -68,9 +68,6 @@ struct KnobSection {
 };
 const std::vector<KnobSection>& knob_sections();
 
-// Keys known to other builds: key → what this build lacks. Setting one is error E1009 rather than an unknown key.
-const std::vector<KnobSection>& unavailable_keys();
-
 // What a value must be: "a whole number from 1 to 64", "one of no, fp16", "true or false".
 std::string knob_expects(const Knob& knob);
 

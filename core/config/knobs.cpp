@@ -217,6 +217,33 @@ std::vector<Knob> train_knobs() {
   };
 }
 
+std::vector<Knob> lora_knobs() {
+  Table<LoraConfig> lora{"lora", &Config::lora};
+  using L = LoraConfig;
+  return {
+      lora("rank", &L::rank, "Train a low-rank adapter of this rank beside the frozen weights; null trains the weights themselves.")
+          .at_least(1)
+          .at_most(65536)
+          .such_as("16"),
+      lora("alpha", &L::alpha, "The adapter counts alpha / rank times.").above(0).at_most(1e6),
+      lora("dropout", &L::dropout, "Share of an adapted layer's input that the adapter does not see while it is trained.").at_least(0).below(1),
+      lora("targets", &L::targets,
+           "What is adapted: names that the family has for its layers, as attention or attention_out, patterns of weights "
+           "(* stands for any text), or all, which is every linear and convolution layer.")
+          .such_as("[attention]"),
+      lora("text_encoders", &L::text_encoders,
+           "Text encoders that are adapted beside the denoiser, in their attention; texts are then encoded in every step.")
+          .such_as("[text_encoder]"),
+      lora("use_rslora", &L::use_rslora, "Let the adapter count alpha / sqrt(rank) times, so that a high rank learns as fast as a low one."),
+      lora("use_dora", &L::use_dora, "Train the length of every row of the adapted weights too, and let the adapter turn them alone."),
+      lora("init_from", &L::init_from,
+           "Go on with this adapter: a file of diffusers', kohya's or ComfyUI's form, or the folder final/ of a run.")
+          .or_null()
+          .such_as("runs/first/final"),
+      lora("formats", &L::formats, "The forms in which final/ holds the adapter.").one_of({"diffusers", "kohya"}),
+  };
+}
+
 std::vector<Knob> optimizer_knobs() {
   Table<OptimizerConfig> optimizer{"optimizer", &Config::optimizer};
   using O = OptimizerConfig;
@@ -309,7 +336,7 @@ std::vector<Knob> output_knobs() {
 const std::vector<Knob>& knobs() {
   static const std::vector<Knob> all = [] {
     std::vector<Knob> out;
-    for (auto* table : {component_knobs, model_knobs, data_knobs, train_knobs, optimizer_knobs, checkpoint_knobs,
+    for (auto* table : {component_knobs, model_knobs, data_knobs, train_knobs, lora_knobs, optimizer_knobs, checkpoint_knobs,
                         validation_knobs, output_knobs})
       for (Knob& knob : table()) out.push_back(std::move(knob));
     return out;
@@ -323,16 +350,11 @@ const std::vector<KnobSection>& knob_sections() {
       {"model", "the weights to start from"},
       {"data", "the images and texts to learn from"},
       {"train", "how long, how much at once, in which precision"},
+      {"lora", "a low-rank adapter beside frozen weights"},
       {"optimizer", "a name, or a map with name and these"},
       {"checkpoint", "saved states"},
       {"validation", "images drawn while training"},
   };
-  return all;
-}
-
-const std::vector<KnobSection>& unavailable_keys() {
-  static const std::vector<KnobSection> all = {
-      {"lora", "Low-rank adapters are not in this build; it trains the full weights"}};
   return all;
 }
 

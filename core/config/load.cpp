@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "core/base/file.h"
 #include "core/config/config.h"
@@ -46,10 +47,6 @@ bool words_within(const std::string& name, const std::string& of) {
 
 // A key that nobody knows: the same leaf elsewhere is likelier meant than a similar name here.
 void unknown_key(Loader& load, const std::string& key, const std::string& where) {
-  for (const KnobSection& missing : unavailable_keys())
-    if (key == missing.name || section_of(key) == missing.name)
-      return load.note(where, fmt::format("'{}' is not available", key), missing.doc,
-                       fmt::format("remove '{}'", missing.name), "E1009");
   std::string leaf = leaf_of(key), section = section_of(key);
   std::vector<std::string> all, leaves, sections;
   for (const KnobSection& s : knob_sections())
@@ -157,8 +154,6 @@ void assign_top(Loader& load, const std::string& key, const YamlNode& node, cons
     else assign(load, *knob, node);
     return;
   }
-  for (const KnobSection& missing : unavailable_keys())
-    if (key == missing.name && node.kind == YamlNode::null) return;
   if (!is_section(key)) return unknown_key(load, key, key_where);
   if (node.kind == YamlNode::null) return;  // a heading with nothing under it
   const Knob* named = find_knob(key + ".name");
@@ -235,6 +230,23 @@ void apply(Loader& load, const Setting& setting) {
   unknown_key(load, setting.key, setting.origin);
 }
 
+void check_lora(Loader& load, const std::function<std::string(const char*)>& where) {
+  const LoraConfig& lora = load.config.lora;
+  if (lora.rank) {
+    if (!load.config.train.parameters.empty())
+      load.note(where("train.parameters"), "train.parameters and lora.rank exclude each other", "With an adapter the weights are frozen",
+                "name what is adapted in lora.targets, or leave lora out", "E1011");
+    for (const char* key : {"lora.targets", "lora.formats"})
+      if ((key == std::string("lora.targets") ? lora.targets : lora.formats).empty())
+        load.note(where(key), fmt::format("{} is empty", key), "", "name one, or leave it out", "E1011");
+    return;
+  }
+  for (const Knob& knob : knobs())
+    if (section_of(knob.key) == "lora" && knob.value(load.config) != knob.value(Config()))
+      return load.note(where(knob.key.c_str()), fmt::format("{} is set and lora.rank is not", knob.key), "Without a rank there is no adapter",
+                       "set lora.rank, as 16, or leave lora out", "E1011");
+}
+
 // What no single knob can see.
 void check_together(Loader& load) {
   const Config& c = load.config;
@@ -251,6 +263,7 @@ void check_together(Loader& load) {
     load.note(where("optimizer.learning_rate"),
               fmt::format("optimizer.learning_rate = {} is not above 1e-7", c.optimizer.learning_rate),
               "The schedule polynomial ends there", "raise it, or take another optimizer.lr_scheduler", "E1011");
+  check_lora(load, where);
 }
 
 }  // namespace

@@ -19,4 +19,14 @@ struct Adapter {
   std::vector<LowRank> low_rank;  // several at once are added up
 };
 
+// scale * B A in the shape of the weight, in float32.
+at::Tensor change_of(const LowRank& low_rank, at::IntArrayRef weight_shape);
+
+// The lengths of the weight's rows [out], in float32.
+at::Tensor row_lengths(const at::Tensor& weight);
+
+// The one weight that does what the layer does with its adapters, in float32. As in peft each adapter is added to what
+// those before it made, but DoRA's lengths are taken of the base weight and its own change alone.
+at::Tensor merged(const at::Tensor& weight, const Adapter& adapter);
+
 }  // namespace t2i

@@ -16,8 +16,10 @@ at::ScalarType written_type(const TensorEntry& entry, std::optional<at::ScalarTy
   return no_float8 && is_float8(stored) ? at::kBFloat16 : stored;
 }
 
-at::Tensor converted(const TensorEntry& entry, at::ScalarType type) {
+at::Tensor converted(const TensorEntry& entry, at::ScalarType type, const TensorEdits* edits) {
   at::Tensor stored = stored_tensor(entry);
+  if (edits)
+    if (auto edit = edits->find(&entry); edit != edits->end()) return edit->second(stored.to(at::kFloat)).to(type).contiguous();
   return is_float8(type) || !is_float8(stored.scalar_type()) ? stored.to(type) : stored.to(at::kFloat).to(type);
 }
 
@@ -26,19 +28,19 @@ Bytes bytes_of(const at::Tensor& t) { return std::span(static_cast<const std::by
 }  // namespace
 
 TensorSource converted_source(const std::string& name, const TensorEntry& entry, const WeightSet& weights,
-                              std::optional<at::ScalarType> dtype, bool no_float8) {
+                              std::optional<at::ScalarType> dtype, bool no_float8, const TensorEdits* edits) {
   at::ScalarType type = written_type(entry, dtype, no_float8);
   TensorSource source{name, stored_dtype(type), entry.shape, {}, {}};
-  source.produce = [&entry, &weights, type](const ByteSink& sink) {
-    if (scalar_type(entry.dtype) == type) sink(entry.bytes);
-    else sink(bytes_of(converted(entry, type)));
+  source.produce = [&entry, &weights, type, edits](const ByteSink& sink) {
+    if (scalar_type(entry.dtype) == type && !(edits && edits->contains(&entry))) sink(entry.bytes);
+    else sink(bytes_of(converted(entry, type, edits)));
     weights.unload(entry);
   };
   return source;
 }
 
 TensorSource joined_source(const std::string& name, const std::vector<const TensorEntry*>& entries, FileRow::Change change,
-                           const WeightSet& weights, std::optional<at::ScalarType> dtype) {
+                           const WeightSet& weights, std::optional<at::ScalarType> dtype, const TensorEdits* edits) {
   using enum FileRow::Change;
   const TensorEntry& first = *entries.front();
   at::ScalarType type = written_type(first, dtype, false);
@@ -46,9 +48,9 @@ TensorSource joined_source(const std::string& name, const std::vector<const Tens
   for (size_t i = 1; i < entries.size(); ++i) source.shape[0] += entries[i]->shape[0];
   if (change == conv1x1 && source.shape.size() == 2) source.shape.insert(source.shape.end(), {1, 1});
   if (change == transposed) std::swap(source.shape.at(0), source.shape.at(1));
-  source.produce = [entries, change, type, &weights](const ByteSink& sink) {
+  source.produce = [entries, change, type, &weights, edits](const ByteSink& sink) {
     for (const TensorEntry* entry : entries) {
-      at::Tensor t = converted(*entry, type);
+      at::Tensor t = converted(*entry, type, edits);
       if (change == swapped) t = at::cat({t.narrow(0, t.size(0) / 2, t.size(0) / 2), t.narrow(0, 0, t.size(0) / 2)});
       if (change == transposed) t = t.t();
       sink(bytes_of(t.contiguous()));
@@ -56,6 +58,15 @@ TensorSource joined_source(const std::string& name, const std::vector<const Tens
     }
   };
   return source;
+}
+
+void replace_tensor(WeightSet& weights, const std::string& name, const at::Tensor& value) {
+  TensorEntry entry = *weights.tensors.at(name);
+  const at::Tensor stored = value.to(at::kCPU, scalar_type(entry.dtype)).contiguous();
+  entry.shape = stored.sizes().vec();
+  const Bytes bytes = bytes_of(stored);
+  entry.bytes = weights.reordered.emplace_back(bytes.begin(), bytes.end());
+  weights.tensors[name] = &weights.made.emplace_back(std::move(entry));
 }
 
 bool is_identity(const TensorEntry& entry) {

@@ -17,8 +17,8 @@ struct Encoder::Memory {
   std::map<std::string, Tensors> texts;
 };
 
-Encoder::Encoder(Model& model, const Task& task, at::Device device)
-    : model_(model), task_(task), device_(device), memory_(std::make_unique<Memory>()) {}
+Encoder::Encoder(Model& model, const Task& task, at::Device device, bool tokens_only)
+    : model_(model), task_(task), device_(device), tokens_only_(tokens_only), memory_(std::make_unique<Memory>()) {}
 Encoder::~Encoder() = default;
 
 at::Tensor pixels_tensor(const FloatImage& image, at::Device device) {
@@ -50,7 +50,7 @@ Tensors Encoder::encode_text(const std::string& text) {
     at::NoGradGuard no_grad;
     Tensors tokens = model_.tokenize({text});
     for (auto& [name, t] : tokens) t = to_device(t, device_);
-    Tensors made = model_.encode_text(tokens);
+    Tensors made = tokens_only_ ? tokens : model_.encode_text(tokens);
     for (auto& [name, t] : made)
       if (t.is_floating_point()) t = t.to(at::kFloat);
     if (memory_->bytes > Memory::limit_bytes) return made;

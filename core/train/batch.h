@@ -17,14 +17,15 @@ class Encoder {
  public:
   // Both must outlive the Encoder; the model's text encoders and VAE must be loaded. Whatever precision they are held
   // in, what they make is handed on in float32.
-  Encoder(Model& model, const Task& task, at::Device device);
+  // `tokens_only`: texts are handed on as tokens ("tokens"…, "null_tokens"…), because their encoders are part of the step.
+  Encoder(Model& model, const Task& task, at::Device device, bool tokens_only = false);
   ~Encoder();
 
   // The step's tensors for `samples` (rows in order) under `rng` [n,3]: latents, prompt_embeds…, null_prompt_embeds…,
   // image_latents where the task has a source. Under no-grad.
   Tensors encode(const std::vector<Sample>& samples, const at::Tensor& rng);
 
-  // The conditioning of one text, n = 1: prompt_embeds, pooled…
+  // The conditioning of one text, n = 1: prompt_embeds, pooled… or its tokens.
   Tensors encode_text(const std::string& text);
   // The conditioning of a source picture, n = 1: the mode of the posterior, scaled as the model wants it.
   at::Tensor encode_source(const FloatImage& image);
@@ -39,6 +40,7 @@ class Encoder {
   Model& model_;
   const Task& task_;
   at::Device device_;
+  bool tokens_only_;
   struct Memory;
   std::unique_ptr<Memory> memory_;
 };

@@ -13,6 +13,7 @@
 #include "core/data/text.h"
 #include "core/model/load.h"
 #include "core/single_files.h"
+#include "core/train/adapter_folder.h"
 #include "core/train/saved_state.h"
 
 namespace fs = std::filesystem;
@@ -60,32 +61,10 @@ fs::path move_aside(const fs::path& name, const std::string& suffix) {
   }
 }
 
-}  // namespace
-
-uint64_t final_bytes(const Session& session, const TrainState& state) {
-  uint64_t bytes =
-      state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
-  std::error_code error;
-  for (const ModelPart& part : session.folder.parts)
-    if (part.name != state.weights->part && !part.file.empty()) {
-      WeightSet weights = weights_from(session, part, "");
-      for (const auto& [name, entry] : weights.tensors) bytes += entry->bytes.size() * (dtype_bits(entry->dtype) == 8 ? 2 : 1);
-    } else if (part.name != state.weights->part && !has_only_pickles(part))
-      for (const PartFile& file : part_files(part))
-        if (uint64_t size = fs::file_size(file.from, error); !error) bytes += size;
-  return bytes;
-}
-
-std::string write_final_folder(const Session& session, const TrainState& state, const std::string& folder) {
-  const bool there = fs::exists(fs::symlink_status(folder));
-  const Json before = there ? read_record(folder) : Json();
-  if (!before.is_null() && before["step"] == state.step && is_whole(folder, before))
-    return fmt::format("{} is that of step {} already and was left as it is", folder, state.step);
-
-  at::NoGradGuard no_grad;
+// A complete pipeline in `temporary`, which is to become `folder`. Adds to `told` what it had to leave out.
+void write_pipeline(const Session& session, const TrainState& state, const fs::path& temporary, const std::string& folder,
+                    std::vector<std::string>& told) {
   const ModelFolder& source = session.folder;
-  UnfinishedFolder unfinished(folder + ".tmp");
-  const fs::path& temporary = unfinished.path();
 
   Json index = source.index;
   const Json pipelines = session.model->about().value("pipelines", Json::object());
@@ -94,7 +73,6 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
   const Json scheduler_changes = session.loss ? session.loss->about().value("scheduler", Json::object()) : Json::object();
 
   // What is listed and not there would be looked for: pipelines take [null, null] for "none".
-  std::vector<std::string> told;
   auto leave_out = [&](const std::string& part, const char* why) {
     index[part] = {nullptr, nullptr};
     told.push_back(fmt::format("{} has no {}: {}", folder, part, why));
@@ -131,7 +109,37 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
     if (!part.given.empty() && classes.contains(part.name)) index[part.name] = classes[part.name];
   }
   write_json_file(temporary / "model_index.json", index);
-  write_record(temporary, state.step);
+}
+
+}  // namespace
+
+uint64_t final_bytes(const Session& session, const Config& config, const TrainState& state) {
+  if (config.lora.rank) return adapter_bytes(config, state);
+  uint64_t bytes =
+      state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
+  std::error_code error;
+  for (const ModelPart& part : session.folder.parts)
+    if (part.name != state.weights->part && !part.file.empty()) {
+      WeightSet weights = weights_from(session, part, "");
+      for (const auto& [name, entry] : weights.tensors) bytes += entry->bytes.size() * (dtype_bits(entry->dtype) == 8 ? 2 : 1);
+    } else if (part.name != state.weights->part && !has_only_pickles(part))
+      for (const PartFile& file : part_files(part))
+        if (uint64_t size = fs::file_size(file.from, error); !error) bytes += size;
+  return bytes;
+}
+
+std::string write_final_folder(const Session& session, const Config& config, const TrainState& state, const std::string& folder) {
+  const bool there = fs::exists(fs::symlink_status(folder));
+  const Json before = there ? read_record(folder) : Json();
+  if (!before.is_null() && before["step"] == state.step && is_whole(folder, before))
+    return fmt::format("{} is that of step {} already and was left as it is", folder, state.step);
+
+  at::NoGradGuard no_grad;
+  UnfinishedFolder unfinished(folder + ".tmp");
+  std::vector<std::string> told;
+  if (config.lora.rank) write_adapter_files(session, config, state, unfinished.path());
+  else write_pipeline(session, state, unfinished.path(), folder, told);
+  write_record(unfinished.path(), state.step);
   if (there) {
     std::string suffix = before.is_null() ? "earlier" : before["step"].dump();
     told.push_back(fmt::format("{} was there already and is now {}", folder, move_aside(folder, suffix).string()));

@@ -1,4 +1,4 @@
-// What a run leaves behind: a complete pipeline folder that diffusers opens.
+// What a run leaves behind: a complete pipeline folder that diffusers opens, or an adapter (adapter_folder.h).
 #pragma once
 #include <string>
 
@@ -15,9 +15,9 @@ namespace t2i {
 // What bears the name already is never lost: whole and of this step it is left as it is, else it is renamed to
 // FOLDER-STEP (FOLDER-earlier where it does not tell its step). Returns a line for the person where one of these was
 // so.
-std::string write_final_folder(const Session& session, const TrainState& state, const std::string& folder);
+std::string write_final_folder(const Session& session, const Config& config, const TrainState& state, const std::string& folder);
 
 // What it takes on the disk, about.
-uint64_t final_bytes(const Session& session, const TrainState& state);
+uint64_t final_bytes(const Session& session, const Config& config, const TrainState& state);
 
 }  // namespace t2i

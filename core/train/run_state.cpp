@@ -4,6 +4,7 @@
 
 #include "core/model/digest.h"
 #include "core/precision/device.h"
+#include "core/train/adapter.h"
 #include "core/train/pattern.h"
 
 namespace t2i {
@@ -24,13 +25,34 @@ static void require_matches(const Session& session, const Config& config) {
   if (!errors.empty()) throw Failure(std::move(errors));
 }
 
+// Beside an adapter only what the base does not have is trained: a first layer widened for the task, and what the model
+// adds to its weights.
+static bool is_new(const Session& session, const std::string& name) {
+  const Json& about = session.model->about().at("parts").at(session.model->denoiser());
+  const auto added = about.value("added", std::vector<std::string>());
+  return name == session.model->widened() || std::ranges::any_of(added, [&](const std::string& begin) { return name.starts_with(begin); });
+}
+
+ParamStore& load_denoiser(Session& session, const Config& config, at::ScalarType dtype) {
+  const std::string part = session.model->denoiser();
+  ParamStore& store = session.model->build(part);
+  if (!config.lora.rank) {
+    require_matches(session, config);
+    const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
+    return load_part(session, config, part, dtype, [&](const std::string& name) { return matches_any(name, trained); });
+  }
+  for (const std::string& text : config.lora.text_encoders)
+    if (session.model->about().at("parts").contains(text) && session.folder.find(text) && !session.model->has(text)) load_part(session, config, text, at::kFloat);
+  const std::vector<AdaptedWeight> targets = adapter_targets(session, config, store);
+  declare_adapter(store, config, targets);
+  load_part(session, config, part, dtype, [&](const std::string& name) { return is_new(session, name); });
+  begin_adapter(session, config, store, targets);
+  return store;
+}
+
 TrainState start_state(Session& session, const Config& config, at::ScalarType compute) {
   TrainState state;
-  session.model->build(session.model->denoiser());
-  require_matches(session, config);
-  const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
-  state.weights = &load_part(session, config, session.model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
-                             [&](const std::string& name) { return matches_any(name, trained); });
+  state.weights = &load_denoiser(session, config, dtype_from(config.train.dtype, "train.dtype"));
   state.weights->recompute = config.train.gradient_checkpointing;
   state.optimizer = make_optimizer_state(state.weights->trained);
   state.loss_scale = LossScale(session.device, compute == at::kHalf);

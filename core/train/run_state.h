@@ -6,7 +6,11 @@
 
 namespace t2i {
 
-// Loads the denoiser; train.parameters says which of its weights are trained. Failure E1032 when none is.
+// Loads the denoiser; train.parameters says which of its weights are trained (E1032 where none is), or lora which of its
+// layers are adapted (core/train/adapter.h).
+ParamStore& load_denoiser(Session& session, const Config& config, at::ScalarType dtype);
+
+// The denoiser and everything around it that a step changes.
 TrainState start_state(Session& session, const Config& config, at::ScalarType compute);
 
 // Name and digest of every part that is loaded, for require_equal().

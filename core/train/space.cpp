@@ -22,7 +22,7 @@ void require_space(const Config& config, const Session& session, const TrainStat
   int64_t reused = std::min<int64_t>(static_cast<int64_t>(there.size()), keep);  // their room becomes free again
   // An old checkpoint is pruned only when the new one is there, so for a moment there is one more than is kept.
   int64_t while_saving = std::min(planned, keep + 1 - reused), at_the_end = std::min(planned, keep - reused);
-  uint64_t one = saved_bytes(state), final_folder = final_bytes(session, state);
+  uint64_t one = saved_bytes(state), final_folder = final_bytes(session, config, state);
   uint64_t need =
       std::max(static_cast<uint64_t>(while_saving) * one, static_cast<uint64_t>(at_the_end) * one + final_folder);
   require_free(

@@ -5,13 +5,34 @@
 
 #include "core/dist/reducer.h"
 #include "core/kernel/draw.h"
+#include "core/model/dropout.h"
 #include "core/plug/step_scope.h"
+#include "core/precision/autocast.h"
 #include "core/train/objective.h"
 
 namespace t2i {
 
+// Texts that came as tokens, because their encoders are adapted too: encoded here, with gradients. The empty text is encoded as
+// often as there are samples, so that each has its own dropout.
+static void encode_texts(StepContext& c, Tensors& batch) {
+  for (const std::string before : {"", "null_"}) {
+    Tensors tokens, made;
+    for (const auto& [name, t] : batch)
+      if (name.starts_with(before + "tokens")) tokens[name.substr(before.size())] = t;
+    if (tokens.empty()) return;
+    for (const auto& [name, t] : tokens) batch.erase(before + name);
+    {
+      Autocast autocast(batch.at("latents").device().type(), c.compute);
+      made = c.model.encode_text(tokens);
+    }
+    for (auto& [name, t] : made) batch[before + name] = t.is_floating_point() ? t.to(at::kFloat) : t;
+  }
+}
+
 // One micro-batch: draw noise and timesteps, let the task drop conditioning, predict, measure, go backward.
 static Tensors forward_backward(StepContext& c, TrainState& state, Tensors batch) {
+  DropoutScope same_in_backward(batch.at("rng"));
+  encode_texts(c, batch);
   const at::Tensor& latents_BCHW = batch.at("latents");
   batch["noise"] = draw_normal(batch.at("rng"), "noise", latents_BCHW.sizes().slice(1));
   batch["timesteps"] = c.loss.draw(batch);

@@ -68,7 +68,10 @@ std::string Flux::description(const Json& config) const {
                           {"config", {{"out_channels", c.out_channels * TransformerConfig::packed}}}};
   about["source_latents"] = "scaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
-  about["parameter_groups"] = {{"attention", Json::array({"*.attn.*"})}};
+  about["parameter_groups"] = {{"attention", Json::array({"*.attn.*"})},
+                               {"attention_out", Json::array({"*.to_out.*", "*.to_add_out.*"})}};
+  about["parts"][t5_.name()]["adapter_prefixes"] = {"lora_te3_", "lora_te2_"};  // kohya's programs count it as SD3's
+  about["kohya"] = {{"names", "file"}, {"metadata", {{"ss_base_model_version", "flux1"}, {"modelspec.architecture", "flux-1-dev/lora"}}}};
   about["token_limit"] = t5_.length();
   if (c.guidance) about["distilled_guidance"] = {{"generating", guidance_}, {"training", training_guidance_}};
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));

@@ -101,6 +101,7 @@ std::string Sd15::description(const Json& config, const t2i::PartConfigs& parts)
   // Listed whether or not the folder has them: a folder without is named as such when they are needed.
   about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
   about["parts"]["text_encoder"] = t5_.there() ? t2i::t5_text_part() : t2i::clip_text_part();
+  about["parts"]["text_encoder"]["adapter_prefixes"] = {"lora_te_", "lora_te1_"};
   if (t5_.there()) {
     const std::string tokenizer = parts.class_of("tokenizer");
     about["classes"] = {{"text_encoder", {"transformers", "T5EncoderModel"}},
@@ -114,7 +115,9 @@ std::string Sd15::description(const Json& config, const t2i::PartConfigs& parts)
                           {"channels", unet_config_.in_channels}};
   about["source_latents"] = "unscaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
-  about["parameter_groups"] = {{"attention", Json::array({"*.attn1.*", "*.attn2.*"})}, {"cross_attention", Json::array({"*.attn2.*"})}};
+  about["parameter_groups"] = {{"attention", Json::array({"*.attn1.*", "*.attn2.*"})}, {"cross_attention", Json::array({"*.attn2.*"})},
+                               {"attention_out", Json::array({"*.attn*.to_out.*"})}};
+  about["kohya"] = {{"names", "own"}, {"metadata", {{"ss_base_model_version", "sd_v1"}, {"modelspec.architecture", "stable-diffusion-v1/lora"}}}};
   if (unet_config_.text_width) about["parameter_groups"]["text_projection"] = Json::array({"encoder_hid_proj.*"});
   if (has_text()) about["token_limit"] = t5_.there() ? t5_.length() : clip_.config().positions;
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));

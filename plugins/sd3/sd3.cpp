@@ -80,7 +80,9 @@ std::string Sd3::description(const Json& config) const {
                           {"channels", transformer_config_.in_channels}};
   about["source_latents"] = "scaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
-  about["parameter_groups"] = {{"attention", Json::array({"*.attn.*", "*.attn2.*"})}};
+  about["parameter_groups"] = {{"attention", Json::array({"*.attn.*", "*.attn2.*"})},
+                               {"attention_out", Json::array({"*.to_out.*", "*.to_add_out.*"})}};
+  about["kohya"] = {{"names", "file"}, {"metadata", {{"ss_base_model_version", "sd3"}, {"modelspec.architecture", "stable-diffusion-3/lora"}}}};
   if (text_1_.there()) about["token_limit"] = text_1_.config().positions;
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));
   about["default_loss_options"] = {{"weighting", "logit_normal"}};  // Esser et al. 2024, §3.1: rf/lognorm(0.00, 1.00)

@@ -80,7 +80,10 @@ std::string Sdxl::description(const Json& config) const {
                           {"channels", unet_config_.in_channels}};
   about["source_latents"] = "unscaled";
   about["watched_gradients"] = {"*.to_q.weight", "*.to_k.weight"};
-  about["parameter_groups"] = {{"attention", Json::array({"*.attn1.*", "*.attn2.*"})}, {"cross_attention", Json::array({"*.attn2.*"})}};
+  about["parameter_groups"] = {{"attention", Json::array({"*.attn1.*", "*.attn2.*"})}, {"cross_attention", Json::array({"*.attn2.*"})},
+                               {"attention_out", Json::array({"*.attn*.to_out.*"})}};
+  about["kohya"] = {{"names", "file"},
+                    {"metadata", {{"ss_base_model_version", "sdxl_base_v1-0"}, {"modelspec.architecture", "stable-diffusion-xl-v1-base/lora"}}}};
   about["size_conditioning"] = true;
   const Json index = config.value("index", Json::object());
   about["zero_empty_negative"] = !index.is_object() || index.value("force_zeros_for_empty_prompt", Json(true)) != false;

@@ -69,6 +69,7 @@ Json autoencoder_part(bool needs_range) {
 Json clip_text_part() {
   return {{"role", "text_encoder"},
           {"optional_prefix", "text_model."},
+          {"adapter_targets", Json::array({"*.self_attn.*"})},
           {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
 }
 

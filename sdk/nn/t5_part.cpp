@@ -6,6 +6,7 @@ namespace t2i {
 
 Json t5_text_part() {
   return {{"role", "text_encoder"},
+          {"adapter_targets", Json::array({"*.SelfAttention.*"})},
           {"aliases", {{"shared.weight", "encoder.embed_tokens.weight"}}},
           {"ignored", Json::array({"encoder.embed_tokens.weight"})}};
 }

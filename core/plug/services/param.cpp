@@ -1,4 +1,4 @@
-// Weights and the layers over them: the one place where adapters, quantised bases and shards come in later.
+// Weights and the layers over them.
 #include <ATen/ATen.h>
 
 #include "core/model/block_run.h"
@@ -28,7 +28,12 @@ int32_t declare(void* scope, const char* name, const int64_t* shape, uint32_t nd
 }
 
 int32_t get(void* scope, t2i_param p, t2i_tensor* out) {
-  return guard([&] { *out = wrap(parameter(scope, p).value); });
+  return guard([&] {
+    const Parameter& found = parameter(scope, p);
+    // The plugin is to multiply by it on its own, and what is beside it would be lost in silence.
+    TORCH_CHECK(!found.adapter, found.name, " has an adapter, but the model uses it otherwise than in a linear or convolution layer: leave it out of the targets");
+    *out = wrap(found.value);
+  });
 }
 
 int32_t linear(void* scope, t2i_tensor x, t2i_param weight, t2i_param bias, t2i_tensor* out) {
