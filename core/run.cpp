@@ -34,6 +34,12 @@ int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
   return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
 }
 
+// The last line of a run, or lines: what its processes took at most, each for itself.
+void tell_peak_memory(const std::vector<std::string>& by_rank, Logbook& logbook) {
+  if (by_rank.size() == 1) return logbook.note("peak memory: " + by_rank[0]);
+  for (size_t rank = 0; rank < by_rank.size(); ++rank) logbook.note(fmt::format("peak memory of rank {}: {}", rank, by_rank[rank]));
+}
+
 }  // namespace
 
 int run_command(const RunOptions& options) {
@@ -117,7 +123,8 @@ int run_command(const RunOptions& options) {
   Exit result =
       train_loop(config, context, state, counts.samples_seen, batches, logbook, {max_steps, rows, plan}, hooks);
 
-  // Leave a folder behind.
+  // Leave a folder behind. The others need not wait for it.
+  std::vector<std::string> peaks = group->gather_text(peak_memory_text(session->device), "peak memory");
   for (const std::string& n : loader.notices()) logbook.note("notice: " + n);
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
   if (result == Exit::done && group->is_first()) {
@@ -125,6 +132,8 @@ int run_command(const RunOptions& options) {
     if (std::string n = write_final_folder(*session, state, folder); !n.empty()) logbook.note("notice: " + n);
     logbook.note("done: " + folder);
   }
+  peaks[0] = peak_memory_text(session->device);  // writing it took memory, too
+  tell_peak_memory(peaks, logbook);
   return static_cast<int>(result);
 }
 
