@@ -189,7 +189,14 @@ std::vector<Knob> train_knobs() {
       train("mixed_precision", &T::mixed_precision, "What the network computes in; no and fp32 are the same.")
           .one_of({"no", "fp32", "fp16", "bf16"}),
       train("gradient_checkpointing", &T::gradient_checkpointing,
-            "Compute activations again in the backward pass instead of keeping them: less memory, more time."),
+            "Compute activations again in the backward pass instead of keeping them: less memory, more time.")
+          .safe(),
+      train("checkpoint_every_n_blocks", &T::checkpoint_every_n_blocks,
+            "With gradient_checkpointing: only every so many blocks are computed again; 2 keeps half of them, in more "
+            "memory and less time.")
+          .at_least(1)
+          .at_most(any_count)
+          .safe(),
       train("max_grad_norm", &T::max_grad_norm, "Gradients with a larger norm are scaled down to it; 0 leaves them.")
           .at_least(0),
       train("seed", &T::seed, "All randomness follows from this number.").at_least(0).at_most(9007199254740991.0),

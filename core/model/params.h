@@ -11,6 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/model/recompute.h"
+
 namespace t2i {
 
 struct Adapter;       // core/model/adapter.h
@@ -34,7 +36,9 @@ class ParamStore {
   std::vector<Parameter> added;        // trained beside them by the core: what adapters are made of
   at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
   at::Tensor frozen;                   // flat; undefined when everything is trained
-  bool recompute = false;              // blocks are run again in backward instead of keeping what they made
+  RecomputePlan recompute;             // these blocks are run again in backward instead of keeping what they made
+  int64_t blocks_met = 0;              // by this forward pass
+  const BlockWatch* watch = nullptr;
 
   explicit ParamStore(std::string part_name) : part(std::move(part_name)) {}
 

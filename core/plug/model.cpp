@@ -186,7 +186,10 @@ void Model::release(const std::string& role) {
     if (auto it = stores_.find(part); it != stores_.end()) it->second->release();
 }
 
-Tensors Model::forward(const Tensors& in) { return call_named(api().forward, self_, in, who("forward")); }
+Tensors Model::forward(const Tensors& in) {
+  for (auto& [part, store] : stores_) store->blocks_met = 0;
+  return call_named(api().forward, self_, in, who("forward"));
+}
 
 Tensors Model::tokenize(const std::vector<std::string>& texts, Tensors* left_out) {
   std::vector<const char*> pointers;

@@ -31,7 +31,7 @@ TrainState start_state(Session& session, const Config& config, at::ScalarType co
   const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
   state.weights = &load_part(session, config, session.model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
                              [&](const std::string& name) { return matches_any(name, trained); });
-  state.weights->recompute = config.train.gradient_checkpointing;
+  state.weights->recompute.every = config.train.gradient_checkpointing ? config.train.checkpoint_every_n_blocks : 0;
   state.optimizer = make_optimizer_state(state.weights->trained);
   state.loss_scale = LossScale(session.device, compute == at::kHalf);
   if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);
