@@ -12,6 +12,7 @@
 #include "core/checkpoint/run_lock.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
+#include "core/plan/block_choice.h"
 #include "core/precision/device.h"
 #include "core/session.h"
 #include "core/train/bad_samples.h"
@@ -28,11 +29,6 @@
 
 namespace t2i {
 namespace {
-
-int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
-  if (config.train.max_train_steps) return *config.train.max_train_steps;
-  return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
-}
 
 // The last line of a run, or lines: what its processes took at most, each for itself.
 void tell_peak_memory(const std::vector<std::string>& by_rank, Logbook& logbook) {
@@ -76,6 +72,12 @@ int run_command(const RunOptions& options) {
   for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
   TrainState state = start_state(*session, config, compute);
   if (group->world() > 1) require_equal(*group, loaded_weights(*session));
+  std::string kept;
+  if (config.train.activation_memory_gb) {
+    BlockChoice choice = choose_blocks(config, data, {.plugin_paths = options.plugin_paths, .gpu = session->device.is_cuda()});
+    state.weights->recompute = choice.plan;
+    kept = to_text(choice, config);
+  }
 
   // Where an earlier attempt left off.
   RunCounts counts = resume(options, *session, dataset, *group, state);
@@ -91,6 +93,7 @@ int run_command(const RunOptions& options) {
                            static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
 
+  if (!kept.empty()) logbook.note(kept);
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
 
   BadSamples bad_samples(config, dataset, *group, state.step > 0);

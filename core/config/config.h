@@ -55,6 +55,7 @@ struct TrainConfig {
   std::string mixed_precision = "bf16";  // no, fp32 (the same), fp16, bf16
   bool gradient_checkpointing = true;
   int64_t checkpoint_every_n_blocks = 1;       // with gradient_checkpointing: blocks 0, n, 2n … are run again
+  std::optional<double> activation_memory_gb;  // the same, of as few blocks as this many GB allow
   double max_grad_norm = 1.0;  // 0: no clipping
   int64_t seed = 42;
   bool use_ema = false;
