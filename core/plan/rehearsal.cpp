@@ -127,8 +127,8 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
     for (const auto& [name, t] : batch)
       if (name.starts_with("null_")) out.a_text += t.nbytes() / static_cast<uint64_t>(n);
     out.step = std::max(out.step, counter.beyond([&] {
-      train_step(context, state, config.optimizer.learning_rate, false, [&](int64_t micro) {
-        if (micro == 0) blocks.clear();
+      train_step(context, state, config.optimizer.learning_rate, false, [&](int64_t) {
+        blocks.clear();
         return batch;
       });
     }));

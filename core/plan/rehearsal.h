@@ -17,7 +17,7 @@ struct RehearsalOptions {
   std::vector<std::string> plugin_paths;
   bool gpu = false;  // as it would be on one
   bool pictures = true;  // those of validation, too
-  std::optional<RecomputePlan> recompute;  // instead of what the configuration says
+  std::optional<RecomputePlan> recompute = std::nullopt;  // instead of what the configuration says
   int64_t max_steps = 0;                   // of the run: how many checkpoints there will be
 };
 
