@@ -207,6 +207,9 @@ std::vector<Knob> train_knobs() {
           .at_most(1e6)
           .such_as("8")
           .safe(),
+      train("offload_activations", &T::offload_activations,
+            "With gradient_checkpointing on a GPU: what goes into the blocks waits in host memory until backward.")
+          .safe(),
       train("max_grad_norm", &T::max_grad_norm, "Gradients with a larger norm are scaled down to it; 0 leaves them.")
           .at_least(0),
       train("seed", &T::seed, "All randomness follows from this number.").at_least(0).at_most(9007199254740991.0),

@@ -250,6 +250,9 @@ void check_together(Loader& load) {
   if (c.train.activation_memory_gb && !c.train.gradient_checkpointing)
     load.note(where("train.activation_memory_gb"), "train.activation_memory_gb is set and train.gradient_checkpointing is false", "",
               "set train.gradient_checkpointing: true, or leave the budget out", "E1011");
+  if (c.train.offload_activations && !c.train.gradient_checkpointing)
+    load.note(where("train.offload_activations"), "train.offload_activations is true and train.gradient_checkpointing is false",
+              "What waits in host memory is what recomputed blocks run on", "set train.gradient_checkpointing: true", "E1011");
   if (c.train.activation_memory_gb && c.train.checkpoint_every_n_blocks != 1)
     load.note(where("train.checkpoint_every_n_blocks"),
               "train.checkpoint_every_n_blocks and train.activation_memory_gb both choose which blocks are computed again", "",

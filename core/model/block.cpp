@@ -13,7 +13,8 @@ using torch::autograd::variable_list;
 
 struct Body : torch::CustomClassHolder {
   BlockBody run;
-  explicit Body(BlockBody f) : run(std::move(f)) {}
+  std::shared_ptr<Offload> offload;
+  Body(BlockBody f, std::shared_ptr<Offload> o) : run(std::move(f)), offload(std::move(o)) {}
 };
 
 // Backward runs outside the forward's autocast region: what was on then must be on again.
@@ -40,7 +41,8 @@ struct Recompute : torch::autograd::Function<Recompute> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& /*anchor*/, at::ArrayRef<at::Tensor> inputs,
                                c10::intrusive_ptr<Body> body) {
     variable_list in(inputs.begin(), inputs.end());
-    ctx->save_for_backward(in);
+    if (body->offload) ctx->saved_data["kept"] = body->offload->keep(in);
+    else ctx->save_for_backward(in);
     std::vector<bool> wants_grad;
     for (const at::Tensor& t : in) wants_grad.push_back(t.defined() && t.requires_grad());
     ctx->saved_data["wants_grad"] = c10::IValue(c10::List<bool>([&] {
@@ -61,7 +63,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
     auto body = c10::static_intrusive_pointer_cast<Body>(ctx->saved_data["body"].toCapsule());
     auto wants_grad = ctx->saved_data["wants_grad"].toBoolList();
     variable_list in, in_grads;
-    auto saved = ctx->get_saved_variables();
+    auto saved = body->offload ? body->offload->take(ctx->saved_data["kept"].toInt()) : ctx->get_saved_variables();
     in_grads.resize(saved.size());
     for (size_t i = 0; i < saved.size(); ++i) {
       in.push_back(saved[i].defined() ? saved[i].detach().requires_grad_(wants_grad[i]) : at::Tensor());
@@ -89,10 +91,10 @@ struct Recompute : torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body) {
+std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body, std::shared_ptr<Offload> offload) {
   if (!at::GradMode::is_enabled()) return body(inputs);
   at::Tensor anchor = at::empty({0}).requires_grad_(true);
-  return Recompute::apply(anchor, at::ArrayRef<at::Tensor>(inputs), c10::make_intrusive<Body>(std::move(body)));
+  return Recompute::apply(anchor, at::ArrayRef<at::Tensor>(inputs), c10::make_intrusive<Body>(std::move(body), std::move(offload)));
 }
 
 }  // namespace t2i

@@ -4,14 +4,18 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
+
+#include "core/model/offload.h"
 
 namespace t2i {
 
 using BlockBody = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;
 
-// Runs `body` so that backward recomputes it: only `inputs` are kept. Gradients equal those without recompute bit for
-// bit as long as the body is deterministic. `body` must own what it captures: it outlives the caller.
-std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body);
+// Runs `body` so that backward recomputes it: only `inputs` are kept, by `offload` where there is one. Gradients equal
+// those without recompute bit for bit as long as the body is deterministic. `body` must own what it captures: it outlives
+// the caller.
+std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body, std::shared_ptr<Offload> offload = nullptr);
 
 }  // namespace t2i

@@ -15,6 +15,7 @@
 
 namespace t2i {
 
+class Offload;        // core/model/offload.h
 struct Adapter;       // core/model/adapter.h
 struct PackedWeight;  // core/model/packed.h
 
@@ -37,6 +38,7 @@ class ParamStore {
   at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
   at::Tensor frozen;                   // flat; undefined when everything is trained
   RecomputePlan recompute;             // these blocks are run again in backward instead of keeping what they made
+  std::shared_ptr<Offload> offload;    // where what they run on waits; null: where it is
   int64_t blocks_met = 0;              // by this forward pass
   const BlockWatch* watch = nullptr;
 

@@ -31,6 +31,7 @@ std::vector<Row> table() {
   return {
       {"train.gradient_checkpointing: true",
        {{"train.gradient_checkpointing", "true", ""}, {"train.checkpoint_every_n_blocks", "1", ""}, {"train.activation_memory_gb", "null", ""}}},
+      {"train.offload_activations: true", {{"train.gradient_checkpointing", "true", ""}, {"train.offload_activations", "true", ""}}},
       {"optimizer.fused_backward: true", {{"optimizer.fused_backward", "true", ""}}},
       {"optimizer: adamw8bit", {{"optimizer.name", "adamw8bit", ""}}},
       {"train.use_ema: false", {{"train.use_ema", "false", ""}}},

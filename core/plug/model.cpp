@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "core/model/offload.h"
 #include "core/plug/call.h"
 
 namespace t2i {
@@ -187,7 +188,10 @@ void Model::release(const std::string& role) {
 }
 
 Tensors Model::forward(const Tensors& in) {
-  for (auto& [part, store] : stores_) store->blocks_met = 0;
+  for (auto& [part, store] : stores_) {
+    store->blocks_met = 0;
+    if (store->offload) store->offload->restart();
+  }
   return call_named(api().forward, self_, in, who("forward"));
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/model/digest.h"
+#include "core/model/offload.h"
 #include "core/precision/device.h"
 #include "core/train/pattern.h"
 
@@ -32,6 +33,10 @@ TrainState start_state(Session& session, const Config& config, at::ScalarType co
   state.weights = &load_part(session, config, session.model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
                              [&](const std::string& name) { return matches_any(name, trained); });
   state.weights->recompute.every = config.train.gradient_checkpointing ? config.train.checkpoint_every_n_blocks : 0;
+  if (config.train.offload_activations) {
+    state.weights->offload = offload_for(session.device);
+    if (!state.weights->offload) session.notices.push_back("train.offload_activations changes nothing: a CPU's activations are in host memory already");
+  }
   state.optimizer = make_optimizer_state(state.weights->trained);
   state.loss_scale = LossScale(session.device, compute == at::kHalf);
   if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);

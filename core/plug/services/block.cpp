@@ -66,7 +66,7 @@ int32_t run(void* scope, const char* name, Body body, const void* ctx, size_t ct
     std::memcpy(bytes->data(), ctx, ctx_bytes);
     auto results = run_recomputed(inputs, [body, bytes, n_out](const std::vector<at::Tensor>& args) {
       return call_body(body, bytes->data(), args, n_out);
-    });
+    }, store.offload);
     for (uint32_t i = 0; i < n_out; ++i) out[i] = wrap(std::move(results[i]));
   });
 }
