@@ -71,6 +71,15 @@ struct ExportOptions {
   std::vector<std::string> plugin_paths;
 };
 
+// "plan": what a run would take, without its work.
+struct PlanOptions {
+  Config config;
+  uint64_t memory_bytes = 0;  // to fit into; 0: what there is
+  int64_t processes = 1;
+  bool json = false;
+  std::vector<std::string> plugin_paths;
+};
+
 // "plugins": what is there, what one offers, whether a library keeps its contract.
 struct PluginsOptions {
   std::string action;   // list, info, check

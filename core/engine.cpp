@@ -10,6 +10,7 @@
 #include "core/export.h"
 #include "core/generate.h"
 #include "core/memory/host_allocator.h"
+#include "core/plan/plan_command.h"
 #include "core/plug/host.h"
 #include "core/plug/plugins_command.h"
 #include "core/probe.h"
@@ -47,6 +48,7 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
     if (name == "run") return run_command(*static_cast<const RunOptions*>(options));
     if (name == "generate") return generate_command(*static_cast<const GenerateOptions*>(options));
     if (name == "export") return export_command(*static_cast<const ExportOptions*>(options));
+    if (name == "plan") return plan_command(*static_cast<const PlanOptions*>(options));
     if (name == "plugins") return plugins_command(*static_cast<const PluginsOptions*>(options));
     if (name == "probe") return probe_command(*static_cast<const ProbeOptions*>(options));
     say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E9002", Exit::failed});

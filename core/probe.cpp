@@ -80,7 +80,9 @@ Tensors step(Probe& p) {
   ParamStore& denoiser = p.options.config.lora.rank
                              ? load_denoiser(*p.session, p.options.config, p.dtype)
                              : load_part(*p.session, p.options.config, p.model().denoiser(), p.dtype, [&](const std::string&) { return p.options.grads; });
-  denoiser.recompute = p.options.config.train.gradient_checkpointing && p.options.config.positions.contains("train.gradient_checkpointing");
+  const TrainConfig& train = p.options.config.train;
+  const bool asked = p.options.config.positions.contains("train.gradient_checkpointing");
+  denoiser.recompute.every = asked && train.gradient_checkpointing ? train.checkpoint_every_n_blocks : 0;
   at::AutoGradMode with_grad(p.options.grads);
   Tensors out = denoising_loss(p.model(), *p.session->loss, p.in, at::kFloat);
   if (p.options.grads) {

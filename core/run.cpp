@@ -12,6 +12,7 @@
 #include "core/checkpoint/run_lock.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
+#include "core/plan/block_choice.h"
 #include "core/precision/device.h"
 #include "core/session.h"
 #include "core/train/adapter.h"
@@ -30,9 +31,10 @@
 namespace t2i {
 namespace {
 
-int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
-  if (config.train.max_train_steps) return *config.train.max_train_steps;
-  return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
+// The last line of a run, or lines: what its processes took at most, each for itself.
+void tell_peak_memory(const std::vector<std::string>& by_rank, Logbook& logbook) {
+  if (by_rank.size() == 1) return logbook.note("peak memory: " + by_rank[0]);
+  for (size_t rank = 0; rank < by_rank.size(); ++rank) logbook.note(fmt::format("peak memory of rank {}: {}", rank, by_rank[rank]));
 }
 
 }  // namespace
@@ -71,6 +73,12 @@ int run_command(const RunOptions& options) {
   for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
   TrainState state = start_state(*session, config, compute);
   if (group->world() > 1) require_equal(*group, loaded_weights(*session));
+  std::string kept;
+  if (config.train.activation_memory_gb) {
+    BlockChoice choice = choose_blocks(config, data, {.plugin_paths = options.plugin_paths, .gpu = session->device.is_cuda()});
+    state.weights->recompute = choice.plan;
+    kept = to_text(choice, config);
+  }
 
   // Where an earlier attempt left off.
   RunCounts counts = resume(options, *session, dataset, *group, state);
@@ -87,6 +95,7 @@ int run_command(const RunOptions& options) {
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
   if (std::string n = adapter_summary(*session, config.lora); !n.empty()) logbook.note(n);
 
+  if (!kept.empty()) logbook.note(kept);
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
 
   BadSamples bad_samples(config, dataset, *group, state.step > 0);
@@ -119,7 +128,8 @@ int run_command(const RunOptions& options) {
   Exit result =
       train_loop(config, context, state, counts.samples_seen, batches, logbook, {max_steps, rows, plan}, hooks);
 
-  // Leave a folder behind.
+  // Leave a folder behind. The others need not wait for it.
+  std::vector<std::string> peaks = group->gather_text(peak_memory_text(session->device), "peak memory");
   for (const std::string& n : loader.notices()) logbook.note("notice: " + n);
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
   if (result == Exit::done && group->is_first()) {
@@ -127,6 +137,8 @@ int run_command(const RunOptions& options) {
     if (std::string n = write_final_folder(*session, config, state, folder); !n.empty()) logbook.note("notice: " + n);
     logbook.note("done: " + folder);
   }
+  peaks[0] = peak_memory_text(session->device);  // writing it took memory, too
+  tell_peak_memory(peaks, logbook);
   return static_cast<int>(result);
 }
 

@@ -238,7 +238,8 @@ void load_role(Session& s, const Config& config, const std::string& role, at::Sc
 
 static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::string& part) {
   HeldType held =
-      held_type(config.model.dtype, config.train.mixed_precision, s.device, s.model->about().at("parts").at(part));
+      held_type(config.model.dtype, config.train.mixed_precision, s.held_as_on_gpu ? at::Device(at::kCUDA) : s.device,
+                s.model->about().at("parts").at(part));
   if (!held.refused.empty())
     s.notices.push_back(fmt::format("{} is held in float32: it is not made for {}, which model.dtype asks for",
                                     shown_folder(s, part), held.refused));

@@ -24,6 +24,7 @@ struct Session {
   std::unique_ptr<Task> task;
   std::unique_ptr<Loss> loss;  // null unless asked for
   at::Device device = at::kCPU;
+  bool held_as_on_gpu = false;  // frozen parts in the type that a GPU would hold them in: what is planned for one
   std::vector<std::string> notices;  // to be shown once
 
   Session(std::vector<std::filesystem::path> search);

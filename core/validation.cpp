@@ -61,6 +61,17 @@ int64_t side_px(const Session& session, const Config& config) {
   return config.data.resolution.value_or(session.model->about().value("resolution", int64_t{512}));
 }
 
+// The pictures of prompt `i`.
+std::vector<PaintJob> jobs_of(const Painter& painter, const ValidationConfig& v, size_t i, int64_t side, at::Device device) {
+  std::vector<PaintJob> jobs;
+  for (int64_t k = 0; k < v.num_images; ++k) {
+    PaintJob job{v.prompts[i], v.negative_prompt, static_cast<uint64_t>(v.seed + k), {}, {}};
+    if (painter.needs_source()) job.source = source_picture(v.images[std::min(i, v.images.size() - 1)], static_cast<int>(side), device);
+    jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
 std::unique_ptr<Sampler> sampler_for_drawing(Session& session, const Config& config) {
   const ValidationConfig& v = config.validation;
   const ModelPart* scheduler = session.folder.find("scheduler");
@@ -115,12 +126,7 @@ static void draw_all(Session& session, const Config& config, TrainState& state, 
   Path folder = Path(config.output) / "validation_images" / fmt::format("step-{:07}", state.step);
   make_folders(folder);
   for (size_t i = 0; i < v.prompts.size(); ++i) {
-    std::vector<PaintJob> jobs;
-    for (int64_t k = 0; k < v.num_images; ++k) {
-      PaintJob job{v.prompts[i], v.negative_prompt, static_cast<uint64_t>(v.seed + k), {}, {}};
-      if (painter.needs_source()) job.source = source_picture(v.images[std::min(i, v.images.size() - 1)], static_cast<int>(side), session.device);
-      jobs.push_back(std::move(job));
-    }
+    const std::vector<PaintJob> jobs = jobs_of(painter, v, i, side, session.device);
     auto sampler = sampler_for_drawing(session, config);
     at::Tensor rgb_NHWC = to_rgb8(painter.paint(jobs, side, side, *sampler, stop_when_asked).pixels).contiguous();
     for (int64_t k = 0; k < v.num_images; ++k) {
@@ -131,6 +137,19 @@ static void draw_all(Session& session, const Config& config, TrainState& state, 
       logbook.image(fmt::format("validation/{:03}-{}", i, k), file, width, height, state.step);
     }
   }
+}
+
+void rehearse_validation_pictures(Session& session, const Config& config, TrainState& state) {
+  if (config.validation.every_steps == 0 || config.validation.prompts.empty()) return;
+  Config two_steps = config;
+  two_steps.validation.steps = 2;
+  at::NoGradGuard no_grad;
+  AverageInPlace average(state);
+  std::unique_ptr<Task> task = task_for_drawing(session, config);
+  Painter painter(*session.model, *task, session.device, at::kFloat);
+  const int64_t side = side_px(session, config);
+  const std::vector<PaintJob> jobs = jobs_of(painter, config.validation, 0, side, session.device);
+  painter.paint(jobs, side, side, *sampler_for_drawing(session, two_steps));
 }
 
 void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook) {

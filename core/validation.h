@@ -11,6 +11,9 @@ namespace t2i {
 // A signal to stop ends it between two steps of the sampler; pictures that are done stay.
 void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook);
 
+// As the above for one picture and two steps, and nothing is written: for dry runs.
+void rehearse_validation_pictures(Session& session, const Config& config, TrainState& state);
+
 // What drawing them needs and the configuration does not give or names wrongly: pictures, sampler. To be asked before
 // the first step, since the first validation may be hours away. Failure with every problem.
 void check_validation(Session& session, const Config& config);

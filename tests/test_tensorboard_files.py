@@ -31,8 +31,9 @@ def test_scalars_of_a_run(run):
     assert [e.step for e in lr] == list(range(1, 11))  # those after the checkpoint are forgotten
     assert all(e.value == pytest.approx(1e-4, rel=1e-7) for e in lr)  # stored as float32
     assert set(run.Tags()["scalars"]) == {"train/loss", "train/raw_loss", "train/lr", "train/grad_norm", "train/images_per_second",
-                                          "train/memory_bytes", "train/grad/query", "x" * 300}
-    assert run.Scalars("train/memory_bytes")[0].value == 3 * 2**30
+                                          "train/memory_bytes", "train/peak_memory_bytes", "train/grad/query", "x" * 300}
+    assert run.Scalars("train/memory_bytes")[0].value == 2 * 2**30
+    assert run.Scalars("train/peak_memory_bytes")[0].value == 3 * 2**30
     assert run.Scalars("train/grad/query")[0].value == -0.25
     assert [e.wall_time for e in lr] == sorted(e.wall_time for e in lr) and lr[0].wall_time > 1.7e9
 

@@ -16,6 +16,7 @@ int run_command(const Command& self, const std::vector<std::string>& arguments);
 int generate_command(const Command& self, const std::vector<std::string>& arguments);
 int probe_command(const Command& self, const std::vector<std::string>& arguments);
 int export_command(const Command& self, const std::vector<std::string>& arguments);
+int plan_command(const Command& self, const std::vector<std::string>& arguments);
 int plugins_command(const Command& self, const std::vector<std::string>& arguments);
 int schema_command(const Command& self, const std::vector<std::string>& arguments);
 

@@ -108,7 +108,7 @@ Json timed_steps(Session& session, const Config& config, const Tensors& batch, i
   auto is_trained = [&](const std::string& name) { return matches_any(name, config.train.parameters); };
   state.weights = &load_part(session, config, session.model->denoiser(), at::kFloat, is_trained);
   double load_seconds = now_seconds() - before;
-  state.weights->recompute = config.train.gradient_checkpointing;
+  state.weights->recompute.every = config.train.gradient_checkpointing;
   state.optimizer = make_optimizer_state(state.weights->trained);
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
   state.loss_scale = LossScale(session.device, compute == at::kHalf);

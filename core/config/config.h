@@ -54,6 +54,9 @@ struct TrainConfig {
   int64_t gradient_accumulation_steps = 2;
   std::string mixed_precision = "bf16";  // no, fp32 (the same), fp16, bf16
   bool gradient_checkpointing = true;
+  int64_t checkpoint_every_n_blocks = 1;       // with gradient_checkpointing: blocks 0, n, 2n … are run again
+  std::optional<double> activation_memory_gb;  // the same, of as few blocks as this many GB allow
+  bool offload_activations = false;            // what recomputed blocks run on waits in host memory
   double max_grad_norm = 1.0;  // 0: no clipping
   int64_t seed = 42;
   bool use_ema = false;

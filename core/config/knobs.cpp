@@ -12,10 +12,13 @@ using Json = nlohmann::json;
 using Ordered = nlohmann::ordered_json;
 
 template <class T>
+constexpr bool is_optional = std::is_same_v<T, std::optional<int64_t>> || std::is_same_v<T, std::optional<double>>;
+
+template <class T>
 constexpr KnobType type_of() {
   if constexpr (std::is_same_v<T, bool>) return KnobType::boolean;
   if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, std::optional<int64_t>>) return KnobType::integer;
-  if constexpr (std::is_same_v<T, double>) return KnobType::number;
+  if constexpr (std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>>) return KnobType::number;
   if constexpr (std::is_same_v<T, std::string>) return KnobType::text;
   if constexpr (std::is_same_v<T, std::vector<std::string>>) return KnobType::list;
   if constexpr (std::is_same_v<T, std::map<std::string, std::string>>) return KnobType::map;
@@ -24,7 +27,7 @@ constexpr KnobType type_of() {
 
 template <class T>
 Ordered to_value(const T& field) {
-  if constexpr (std::is_same_v<T, std::optional<int64_t>>) {
+  if constexpr (is_optional<T>) {
     return field ? Ordered(*field) : Ordered();
   } else if constexpr (std::is_same_v<T, ComponentConfig>) {
     if (field.options.empty()) return field.name.empty() ? Ordered() : Ordered(field.name);
@@ -39,8 +42,8 @@ Ordered to_value(const T& field) {
 
 template <class T>
 void from_value(const Json& value, T& field) {
-  if constexpr (std::is_same_v<T, std::optional<int64_t>>) {
-    field = value.is_null() ? std::nullopt : std::optional(value.get<int64_t>());
+  if constexpr (is_optional<T>) {
+    field = value.is_null() ? std::nullopt : std::optional(value.get<typename T::value_type>());
   } else if constexpr (std::is_same_v<T, std::string>) {
     field = value.is_null() ? "" : value.get<std::string>();
   } else if constexpr (std::is_same_v<T, ComponentConfig>) {
@@ -61,7 +64,7 @@ Knob make(std::string key, Reach reach, std::string doc) {
   Knob knob;
   knob.key = std::move(key);
   knob.type = type_of<T>();
-  knob.nullable = std::is_same_v<T, std::optional<int64_t>> || std::is_same_v<T, ComponentConfig>;
+  knob.nullable = is_optional<T> || std::is_same_v<T, ComponentConfig>;
   knob.doc = std::move(doc);
   knob.read = [reach](const Config& config) { return to_value<T>(reach(const_cast<Config&>(config))); };
   knob.write = [reach](Config& config, const Json& value) { from_value<T>(value, reach(config)); };
@@ -189,7 +192,24 @@ std::vector<Knob> train_knobs() {
       train("mixed_precision", &T::mixed_precision, "What the network computes in; no and fp32 are the same.")
           .one_of({"no", "fp32", "fp16", "bf16"}),
       train("gradient_checkpointing", &T::gradient_checkpointing,
-            "Compute activations again in the backward pass instead of keeping them: less memory, more time."),
+            "Compute activations again in the backward pass instead of keeping them: less memory, more time.")
+          .safe(),
+      train("checkpoint_every_n_blocks", &T::checkpoint_every_n_blocks,
+            "With gradient_checkpointing: only every so many blocks are computed again; 2 keeps half of them, in more "
+            "memory and less time.")
+          .at_least(1)
+          .at_most(any_count)
+          .safe(),
+      train("activation_memory_gb", &T::activation_memory_gb,
+            "With gradient_checkpointing: GB that a step's activations may take; before the first step as few blocks are "
+            "chosen to be computed again as keep them within it; null is checkpoint_every_n_blocks.")
+          .above(0)
+          .at_most(1e6)
+          .such_as("8")
+          .safe(),
+      train("offload_activations", &T::offload_activations,
+            "With gradient_checkpointing on a GPU: what goes into the blocks waits in host memory until backward.")
+          .safe(),
       train("max_grad_norm", &T::max_grad_norm, "Gradients with a larger norm are scaled down to it; 0 leaves them.")
           .at_least(0),
       train("seed", &T::seed, "All randomness follows from this number.").at_least(0).at_most(9007199254740991.0),

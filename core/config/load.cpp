@@ -259,6 +259,16 @@ void check_together(Loader& load) {
     load.note(where("validation.images"),
               fmt::format("validation.images has {} entries, validation.prompts {}", images, prompts), "",
               "give one image per prompt, or one for all", "E1011");
+  if (c.train.activation_memory_gb && !c.train.gradient_checkpointing)
+    load.note(where("train.activation_memory_gb"), "train.activation_memory_gb is set and train.gradient_checkpointing is false", "",
+              "set train.gradient_checkpointing: true, or leave the budget out", "E1011");
+  if (c.train.offload_activations && !c.train.gradient_checkpointing)
+    load.note(where("train.offload_activations"), "train.offload_activations is true and train.gradient_checkpointing is false",
+              "What waits in host memory is what recomputed blocks run on", "set train.gradient_checkpointing: true", "E1011");
+  if (c.train.activation_memory_gb && c.train.checkpoint_every_n_blocks != 1)
+    load.note(where("train.checkpoint_every_n_blocks"),
+              "train.checkpoint_every_n_blocks and train.activation_memory_gb both choose which blocks are computed again", "",
+              "set one of them", "E1011");
   if (c.optimizer.lr_scheduler == "polynomial" && c.optimizer.learning_rate <= 1e-7)
     load.note(where("optimizer.learning_rate"),
               fmt::format("optimizer.learning_rate = {} is not above 1e-7", c.optimizer.learning_rate),

@@ -5,14 +5,16 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "core/base/dry_run.h"
 #include "core/kernel/frozen_dense.h"
 #include "core/kernel/rounded.h"
 
 namespace t2i {
 
 bool adds_in_place(const at::Tensor& weight) {
-  return at::GradMode::is_enabled() && weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.is_leaf() &&
-         weight.requires_grad() && weight.grad().defined() && weight.grad().is_contiguous() && weight.is_contiguous();
+  return at::GradMode::is_enabled() && weight.is_cpu() && !in_dry_run_of_gpu() &&
+         weight.scalar_type() == at::kFloat && weight.is_leaf() && weight.requires_grad() &&
+         weight.grad().defined() && weight.grad().is_contiguous() && weight.is_contiguous();
 }
 
 bool in_float32(const at::Tensor& x) {

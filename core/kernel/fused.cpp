@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/base/dry_run.h"
 #include "core/kernel/fused_rows.h"
 #include "core/kernel/processor.h"
 #include "core/kernel/rounded.h"
@@ -16,7 +17,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-bool in_rows(const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat && has_wide_floats(); }
+bool in_rows(const at::Tensor& t) {
+  return t.is_cpu() && t.scalar_type() == at::kFloat && has_wide_floats() && !in_dry_run_of_gpu();
+}
 bool in_rows(const std::optional<at::Tensor>& t) { return !t || !t->defined() || in_rows(*t); }
 
 constexpr int64_t floats_per_thread = 16'384;  // less is not worth waking another
@@ -36,6 +39,7 @@ struct Groups {
   }
   template <class Body>
   void for_each(Body body) const {
+    if (in_dry_run()) return;
     at::parallel_for(0, all(), std::max<int64_t>(1, floats_per_thread / floats()), [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) body(k);
     });
@@ -93,6 +97,7 @@ struct Geglu : torch::autograd::Function<Geglu> {
   template <class Body>
   static void for_each_row(const at::Tensor& x, Body body) {
     const int64_t d = x.size(-1) / 2;
+    if (in_dry_run()) return;
     at::parallel_for(0, x.numel() / (2 * d), std::max<int64_t>(1, floats_per_thread / d),
                      [&](int64_t begin, int64_t end) {
                        for (int64_t row = begin; row < end; ++row) body(row * 2 * d, row * d, d);

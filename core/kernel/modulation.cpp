@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "core/base/dry_run.h"
 #include "core/kernel/modulation_rows.h"
 #include "core/kernel/processor.h"
 
@@ -15,7 +16,9 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-bool in_rows(const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat && has_wide_floats(); }
+bool in_rows(const at::Tensor& t) {
+  return t.is_cpu() && t.scalar_type() == at::kFloat && has_wide_floats() && !in_dry_run_of_gpu();
+}
 
 // The rows of x in blocks of a fixed size, each within one sample: what they add up is summed in the same order whatever
 // the number of threads.
@@ -26,6 +29,7 @@ struct Blocks {
   // body(sample, first row of all, rows, number of the block)
   template <class Body>
   void for_each(Body body) const {
+    if (in_dry_run()) return;
     at::parallel_for(0, samples * per_sample, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t sample = k / per_sample, first = k % per_sample * block;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/dry_run.h"
+
 namespace t2i {
 
 // The outputs x whose input column x * stride - padding + kx lies inside the image: [first, end).
@@ -20,6 +22,7 @@ static std::pair<int64_t, int64_t> inside(const PatchShape& s, int64_t kx) {
 void unfold_patches(const PatchShape& s, const float* image, int64_t first_y, int64_t end_y, float* columns,
                     int64_t row_stride) {
   const int64_t out_w = s.out_w(), taps = s.kernel_h * s.kernel_w;
+  if (in_dry_run()) return;
   at::parallel_for(0, s.rows(), 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t c = row / taps, ky = row % taps / s.kernel_w, kx = row % s.kernel_w;
@@ -44,6 +47,7 @@ void unfold_patches(const PatchShape& s, const float* image, int64_t first_y, in
 
 void fold_patches(const PatchShape& s, const float* columns, int64_t row_stride, float* image) {
   const int64_t out_h = s.out_h(), out_w = s.out_w(), taps = s.kernel_h * s.kernel_w;
+  if (in_dry_run()) return;
   at::parallel_for(0, s.channels, 4, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       float* plane = image + c * s.height * s.width;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 
+#include "core/base/dry_run.h"
 #include "core/kernel/processor.h"
 
 namespace t2i {
@@ -19,7 +20,7 @@ RoundOnEveryProcessor::~RoundOnEveryProcessor() { on_every_processor = false; }
 
 std::optional<at::ScalarType> rounded_type(const at::Tensor& operand) {
   static const bool bfloat16 = multiplies_in(at::kBFloat16), half = multiplies_in(at::kHalf);
-  if (!operand.is_cpu()) return std::nullopt;
+  if (!operand.is_cpu() || in_dry_run_of_gpu()) return std::nullopt;
   at::ScalarType type =
       at::autocast::is_autocast_enabled(at::kCPU) ? at::autocast::get_autocast_dtype(at::kCPU) : operand.scalar_type();
   if (type != at::kHalf && type != at::kBFloat16) return std::nullopt;

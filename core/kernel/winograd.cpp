@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/base/dry_run.h"
 #include "core/kernel/processor.h"
 #include "core/kernel/winograd_tile.h"
 
@@ -28,6 +29,12 @@ struct Shape {
   int64_t positions() const { return (plane.m + 2) * (plane.m + 2); }
 };
 
+// body(begin, end) for parts of 0 … n, where there is anything to compute.
+template <class Body>
+void in_parallel(int64_t n, int64_t grain, Body body) {
+  if (!in_dry_run()) at::parallel_for(0, n, grain, body);
+}
+
 int64_t block_of(const Shape& s, int64_t rows, int64_t width) {
   return std::clamp<int64_t>(cached_floats / (s.positions() * width) / 8 * 8, std::min<int64_t>(rows, 16), rows);
 }
@@ -44,7 +51,7 @@ template <class Map>
 at::Tensor planes_to_tiles(const Shape& s, const float* planes, int64_t channels, const at::Tensor& like, Map map) {
   at::Tensor tiles = tiles_apart(s, channels, s.tiles(), like);
   float* to = tiles.mutable_data_ptr<float>();
-  at::parallel_for(0, s.groups * channels, 1, [&](int64_t begin, int64_t end) {
+  in_parallel(s.groups * channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k)
       map(s.plane, planes + k * s.plane.pixels(), to + (k % channels) * s.tiles() + k / channels * s.plane.tiles(),
           tiles.stride(0));
@@ -63,12 +70,12 @@ void forward_part(const Shape& s, const float* x, const at::Tensor& weight, cons
     at::Tensor u = u_room.narrow(1, 0, n),
                m = m_room.narrow(0, 0, s.positions() * n * s.tiles()).view({s.positions(), n, s.tiles()});
     float *u_data = u.mutable_data_ptr<float>(), *m_data = m.mutable_data_ptr<float>();
-    at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
+    in_parallel(n, 1, [&](int64_t begin, int64_t end) {
       kernels_to_tiles(s.plane.m, kernels + (o + begin) * s.in * 9, (end - begin) * s.in, u_data + begin * s.in,
                        u.stride(0));
     });
     at::bmm_out(m, u, v);
-    at::parallel_for(0, n * s.groups, 1, [&](int64_t begin, int64_t end) {
+    in_parallel(n * s.groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t row = k / s.groups, b = k % s.groups;
         tiles_to_output(s.plane, m_data + row * s.tiles() + b * s.plane.tiles(), n * s.tiles(),
@@ -87,7 +94,7 @@ void add_weight_gradient(const Shape& s, const at::Tensor& m, const at::Tensor& 
     at::Tensor u = room.narrow(0, 0, s.positions() * n * s.in).view({s.positions(), n, s.in});
     at::bmm_out(u, m.narrow(1, o, n), v_t);
     const float* u_data = u.const_data_ptr<float>();
-    at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
+    in_parallel(n, 1, [&](int64_t begin, int64_t end) {
       add_tiles_to_kernels(s.plane.m, u_data + begin * s.in, n * s.in, (end - begin) * s.in,
                            grad + (o + begin) * s.in * 9);
     });
@@ -105,12 +112,12 @@ void input_gradient(const Shape& s, const at::Tensor& m, const at::Tensor& weigh
     at::Tensor u = u_room.narrow(2, 0, n),
                v = v_room.narrow(0, 0, s.positions() * n * s.tiles()).view({s.positions(), n, s.tiles()});
     float *u_data = u.mutable_data_ptr<float>(), *v_data = v.mutable_data_ptr<float>();
-    at::parallel_for(0, s.out, 1, [&](int64_t begin, int64_t end) {
+    in_parallel(s.out, 1, [&](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; ++o)
         kernels_to_tiles(s.plane.m, kernels + (o * s.in + c) * 9, n, u_data + o * block, u.stride(0));
     });
     at::bmm_out(v, u.transpose(1, 2), m);
-    at::parallel_for(0, n * s.groups, 1, [&](int64_t begin, int64_t end) {
+    in_parallel(n * s.groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t row = k / s.groups, b = k % s.groups;
         tiles_to_input(s.plane, v_data + row * s.tiles() + b * s.plane.tiles(), n * s.tiles(),
@@ -140,7 +147,7 @@ at::Tensor samples_of(const Shape& s, const at::Tensor& x, int64_t first, int64_
   if (s.plane.lanes == 1) return part;
   const int64_t pixels = part.numel() / samples;
   at::Tensor out = at::empty({pixels, samples}, x.options());
-  at::parallel_for(0, pixels, 1024, [&](int64_t begin, int64_t end) {
+  in_parallel(pixels, 1024, [&](int64_t begin, int64_t end) {
     into_lanes(part.const_data_ptr<float>(), samples, pixels, begin, end, out.mutable_data_ptr<float>());
   });
   return out;
@@ -152,7 +159,7 @@ at::Tensor room_for(const Shape& s, const at::Tensor& y, int64_t first, int64_t 
 void put_back(const Shape& s, const at::Tensor& room, const at::Tensor& y, int64_t first, int64_t samples) {
   if (s.plane.lanes == 1) return;
   at::Tensor part = y.narrow(0, first, samples);
-  at::parallel_for(0, room.size(0), 1024, [&](int64_t begin, int64_t end) {
+  in_parallel(room.size(0), 1024, [&](int64_t begin, int64_t end) {
     out_of_lanes(room.const_data_ptr<float>(), samples, room.size(0), begin, end, part.mutable_data_ptr<float>());
   });
 }

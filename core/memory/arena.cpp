@@ -86,4 +86,9 @@ Arena::Use Arena::use() const {
   return use_;
 }
 
+void Arena::measure_anew() {
+  std::lock_guard lock(mutex_);
+  use_.peak_live = use_.live, use_.reached = top_;
+}
+
 }  // namespace t2i

@@ -36,6 +36,7 @@ class Arena {
     size_t reached = 0;  // from the base to the highest address ever used: what the system has backed at most
   };
   Use use() const;
+  void measure_anew();  // peak_live and reached begin at what is there now
 
  private:
   void insert_free(size_t at, size_t bytes);

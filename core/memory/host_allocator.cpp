@@ -5,10 +5,12 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <new>
 
 #include "core/memory/arena.h"
+#include "core/memory/dry_run.h"
 
 namespace t2i {
 namespace {
@@ -24,15 +26,31 @@ Arena& arena() {
   return *one;
 }
 
+std::atomic<bool> dry_runs{false};  // has there been any?
+
 void release(void* p) {
   if (arena().owns(p)) arena().free(p);
+  else if (dry_runs.load() && dry_arena().owns(p)) dry_arena().free(p);
   else std::free(p);
 }
+
+}  // namespace
+
+// As many addresses as can be had: a run may be planned that this machine has no memory for.
+Arena& dry_arena() {
+  static Arena* one = [] {
+    dry_runs = true;
+    return new Arena(size_t{1} << 44);
+  }();
+  return *one;
+}
+
+namespace {
 
 struct HostAllocator final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &release, c10::kCPU};
-    void* p = bytes >= smallest ? arena().allocate(bytes) : nullptr;
+    void* p = bytes < smallest ? nullptr : in_dry_run() ? dry_arena().allocate(bytes) : arena().allocate(bytes);
     if (!p && posix_memalign(&p, Arena::alignment, bytes) != 0) throw std::bad_alloc();
     return {p, p, &release, c10::kCPU};
   }

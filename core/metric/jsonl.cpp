@@ -20,6 +20,7 @@ std::string metrics_line(const StepMetrics& m) {
   line["data_seconds"] = m.data_seconds;
   line["images_per_second"] = m.images_per_second;
   line["memory_bytes"] = m.memory_bytes;
+  line["peak_memory_bytes"] = m.peak_memory_bytes;
   for (const auto& [name, value] : m.extras) line[name] = value;
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

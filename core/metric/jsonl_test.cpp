@@ -23,11 +23,11 @@ struct MetricsFileTest : testing::Test {
 
 TEST(MetricsLine, KeysInTheirOrder) {
   StepMetrics m = step(3);
-  m.epoch = 0.5, m.loss = NAN, m.memory_bytes = int64_t{5} << 30;
+  m.epoch = 0.5, m.loss = NAN, m.memory_bytes = int64_t{4} << 30, m.peak_memory_bytes = int64_t{5} << 30;
   m.extras = {{"grad/query", 2.0}};
   EXPECT_EQ(metrics_line(m),
             R"({"step":3,"epoch":0.5,"loss":null,"raw_loss":0.0,"lr":0.0001,"grad_norm":0.0,"step_seconds":0.0,)"
-            R"("data_seconds":0.0,"images_per_second":0.0,"memory_bytes":5368709120,"grad/query":2.0})");
+            R"("data_seconds":0.0,"images_per_second":0.0,"memory_bytes":4294967296,"peak_memory_bytes":5368709120,"grad/query":2.0})");
 }
 
 TEST_F(MetricsFileTest, ResumedEqualsUninterrupted) {

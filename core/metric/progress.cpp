@@ -138,7 +138,7 @@ void Progress::metrics(const StepMetrics& m) {
   if (std::isfinite(m.loss))
     view_.loss_average = view_.loss_average ? *view_.loss_average + smoothing * (m.loss - *view_.loss_average) : m.loss;
   view_.lr = m.lr;
-  view_.memory_bytes = m.memory_bytes;
+  view_.memory_bytes = m.peak_memory_bytes;
   if (m.step_seconds > 0) view_.data_share = m.data_seconds / m.step_seconds;
   bool ends = m.step <= setup_.first_step + 1 || m.step == view_.total;
   if (setup_.terminal || ends || clock_.seconds() - last_shown_at_ >= plain_metrics_gap_seconds) show(true);

@@ -17,7 +17,8 @@ struct StepMetrics {
   double step_seconds = 0;
   double data_seconds = 0;  // of them, waiting for data
   double images_per_second = 0;
-  int64_t memory_bytes = 0;                            // the device's peak so far
+  int64_t memory_bytes = 0;       // in use when the step's numbers were read: resident, or of a GPU handed out
+  int64_t peak_memory_bytes = 0;  // the most of that so far
   std::vector<std::pair<std::string, double>> extras;  // further scalars by name, "grad/attention"
 };
 

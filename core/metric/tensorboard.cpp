@@ -111,6 +111,7 @@ void EventFile::metrics(const StepMetrics& m) {
   add("grad_norm", m.grad_norm);
   add("images_per_second", m.images_per_second);
   add("memory_bytes", static_cast<double>(m.memory_bytes));
+  add("peak_memory_bytes", static_cast<double>(m.peak_memory_bytes));
   for (const auto& [name, value] : m.extras) add(name, value);
   record(event(clock_.wall_seconds(), m.step, bytes_field(5, values)));
 }

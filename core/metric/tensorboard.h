@@ -23,7 +23,7 @@ class EventFile {
 
   void scalar(const std::string& tag, int64_t step, double value);
   void image(const std::string& tag, int64_t step, int64_t width, int64_t height, Bytes png);
-  // loss, raw_loss, lr, grad_norm, images_per_second, memory_bytes and the extras, under "train/".
+  // loss, raw_loss, lr, grad_norm, images_per_second, memory_bytes, peak_memory_bytes and the extras, under "train/".
   void metrics(const StepMetrics& metrics);
 
   const Path& path() const { return path_; }

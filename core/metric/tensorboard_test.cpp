@@ -34,7 +34,8 @@ TEST(EventFile, ARunAndItsContinuation) {
     StepMetrics m;
     for (m.step = 1; m.step <= 20; ++m.step) {
       m.loss = 1.0 / static_cast<double>(m.step), m.raw_loss = 2 * m.loss, m.lr = 1e-4, m.grad_norm = 0.5;
-      m.images_per_second = 12.5, m.memory_bytes = int64_t{3} << 30, m.extras = {{"grad/query", -0.25}};
+      m.images_per_second = 12.5, m.memory_bytes = int64_t{2} << 30, m.peak_memory_bytes = int64_t{3} << 30,
+      m.extras = {{"grad/query", -0.25}};
       file.metrics(m);
     }
     file.image("validation/0", 20, 4, 2, as_bytes(grey_4x2));

@@ -15,10 +15,11 @@ using torch::autograd::variable_list;
 
 struct Body : torch::CustomClassHolder {
   BlockBody run;
+  std::shared_ptr<Offload> offload;
   bool* whole;                     // run_recomputed()
   int64_t layers = 0;              // that the first run met
   std::vector<at::Tensor> made;    // by it
-  Body(BlockBody f, bool* w) : run(std::move(f)), whole(w) {}
+  Body(BlockBody f, std::shared_ptr<Offload> o, bool* w) : run(std::move(f)), offload(std::move(o)), whole(w) {}
 
   // Again, in its graph. Nothing reads what it makes, so its last layer need not multiply (block_run.h).
   std::vector<at::Tensor> run_again(const variable_list& in) {
@@ -56,7 +57,8 @@ struct Recompute : torch::autograd::Function<Recompute> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& /*anchor*/, at::ArrayRef<at::Tensor> inputs,
                                c10::intrusive_ptr<Body> body) {
     variable_list in(inputs.begin(), inputs.end());
-    ctx->save_for_backward(in);
+    if (body->offload) ctx->saved_data["kept"] = body->offload->keep(in);
+    else ctx->save_for_backward(in);
     std::vector<bool> wants_grad;
     for (const at::Tensor& t : in) wants_grad.push_back(t.defined() && t.requires_grad());
     ctx->saved_data["wants_grad"] = c10::IValue(c10::List<bool>([&] {
@@ -77,7 +79,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
     auto body = c10::static_intrusive_pointer_cast<Body>(ctx->saved_data["body"].toCapsule());
     auto wants_grad = ctx->saved_data["wants_grad"].toBoolList();
     variable_list in, in_grads;
-    auto saved = ctx->get_saved_variables();
+    auto saved = body->offload ? body->offload->take(ctx->saved_data["kept"].toInt()) : ctx->get_saved_variables();
     in_grads.resize(saved.size());
     for (size_t i = 0; i < saved.size(); ++i) {
       in.push_back(saved[i].defined() ? saved[i].detach().requires_grad_(wants_grad[i]) : at::Tensor());
@@ -105,9 +107,9 @@ struct Recompute : torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody run, bool* whole) {
+std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody run, bool* whole, std::shared_ptr<Offload> offload) {
   if (!at::GradMode::is_enabled()) return run(inputs);
-  auto body = c10::make_intrusive<Body>(std::move(run), whole);
+  auto body = c10::make_intrusive<Body>(std::move(run), std::move(offload), whole);
   bool wants_gradient = false;
   for (const at::Tensor& x : inputs) wants_gradient |= x.defined() && x.requires_grad();
   {

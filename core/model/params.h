@@ -11,8 +11,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/model/recompute.h"
+
 namespace t2i {
 
+class Offload;        // core/model/offload.h
 struct Adapter;       // core/model/adapter.h
 struct PackedWeight;  // core/model/packed.h
 
@@ -34,7 +37,10 @@ class ParamStore {
   std::vector<Parameter> added;        // trained beside them by the core: what adapters are made of
   at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
   at::Tensor frozen;                   // flat; undefined when everything is trained
-  bool recompute = false;              // blocks are run again in backward instead of keeping what they made
+  RecomputePlan recompute;             // these blocks are run again in backward instead of keeping what they made
+  std::shared_ptr<Offload> offload;    // where what they run on waits; null: where it is
+  int64_t blocks_met = 0;              // by this forward pass
+  const BlockWatch* watch = nullptr;
 
   std::unordered_map<std::string, bool> recomputed_whole;  // by name of block: see run_recomputed()
 

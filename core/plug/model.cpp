@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "core/model/offload.h"
 #include "core/plug/call.h"
 
 namespace t2i {
@@ -186,7 +187,13 @@ void Model::release(const std::string& role) {
     if (auto it = stores_.find(part); it != stores_.end()) it->second->release();
 }
 
-Tensors Model::forward(const Tensors& in) { return call_named(api().forward, self_, in, who("forward")); }
+Tensors Model::forward(const Tensors& in) {
+  for (auto& [part, store] : stores_) {
+    store->blocks_met = 0;
+    if (store->offload) store->offload->restart();
+  }
+  return call_named(api().forward, self_, in, who("forward"));
+}
 
 Tensors Model::tokenize(const std::vector<std::string>& texts, Tensors* left_out) {
   std::vector<const char*> pointers;

@@ -6,11 +6,15 @@
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <boost/dll/runtime_symbol_info.hpp>
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "core/base/error.h"
+#include "core/base/number_text.h"
 
 namespace t2i {
 namespace {
@@ -67,14 +71,29 @@ at::Tensor to_device(const at::Tensor& host, at::Device device) {
   return device.is_cuda() ? host.pin_memory().to(device, /*non_blocking=*/true) : host.to(device);
 }
 
-int64_t peak_memory_bytes(at::Device device) {
+MemoryUse memory_use(at::Device device) {
   if (device.is_cuda()) {
     auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.has_index() ? device.index() : c10::DeviceIndex{0});
-    return stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+    constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    return {stats.allocated_bytes[all].current, stats.allocated_bytes[all].peak, stats.reserved_bytes[all].peak};
   }
+  MemoryUse use;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
+  use.peak_bytes = int64_t{usage.ru_maxrss} * 1024;
+  // proc(5): statm's second number is what is resident, in pages. It is counted late, so it may be above the peak.
+  int64_t size = 0, resident = 0;
+  if (std::ifstream("/proc/self/statm") >> size >> resident) use.now_bytes = resident * sysconf(_SC_PAGESIZE);
+  use.peak_bytes = std::max(use.peak_bytes, use.now_bytes);
+  return use;
+}
+
+std::string peak_memory_text(at::Device device) {
+  auto text = [](int64_t bytes) { return bytes_text(static_cast<uint64_t>(bytes)); };
+  std::string host = text(memory_use(at::kCPU).peak_bytes) + " (RSS)";
+  if (!device.is_cuda()) return host;
+  MemoryUse use = memory_use(device);
+  return text(use.peak_bytes) + " allocated, " + text(use.peak_reserved_bytes) + " reserved on the GPU; " + host;
 }
 
 }  // namespace t2i

@@ -11,7 +11,7 @@
 namespace t2i {
 
 struct Encoder::Memory {
-  static constexpr int64_t limit_bytes = int64_t{2} << 30;
+  static constexpr int64_t limit_bytes = most_remembered_bytes;
   int64_t bytes = 0;
   std::map<std::string, Posterior> posteriors;
   std::map<std::string, Tensors> texts;

@@ -15,6 +15,8 @@ namespace t2i {
 
 class Encoder {
  public:
+  static constexpr int64_t most_remembered_bytes = int64_t{2} << 30;
+
   // Both must outlive the Encoder; the model's text encoders and VAE must be loaded. Whatever precision they are held
   // in, what they make is handed on in float32.
   // `tokens_only`: texts are handed on as tokens ("tokens"…, "null_tokens"…), because their encoders are part of the step.

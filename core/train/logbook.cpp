@@ -123,6 +123,7 @@ void Logbook::flush() {
   // A GPU's steps end when the table has come, not when the host had asked for them.
   const double until = now_seconds(), a_step = (until - s.since) / static_cast<double>(records.size());
   s.since = until;
+  const MemoryUse memory = memory_use(s.device);
   for (size_t i = 0; i < records.size(); ++i) {
     const StepRecord& r = records[i];
     auto row = value[static_cast<int64_t>(i)];
@@ -131,7 +132,9 @@ void Logbook::flush() {
     m.loss = row[loss_column], m.raw_loss = row[raw_column], m.grad_norm = row[norm_column];
     m.step_seconds = s.device.is_cuda() ? a_step : r.step_seconds, m.data_seconds = r.data_seconds;
     m.images_per_second = static_cast<double>(r.images) / m.step_seconds;
-    m.memory_bytes = peak_memory_bytes(s.device);
+    m.memory_bytes = memory.now_bytes, m.peak_memory_bytes = memory.peak_bytes;
+    if (memory.peak_reserved_bytes)
+      m.extras.push_back({"peak_reserved_bytes", static_cast<double>(memory.peak_reserved_bytes)});
     if (r.result.watched_grad.defined()) m.extras.push_back({"grad/attention_qk", row[watched_column]});
     if (s.loss_scaling) m.extras.push_back({"loss_scale", row[scale_column]});
     // With loss scaling a gradient that overflows is part of the method, while the scale can still fall.

@@ -6,7 +6,7 @@
 
 namespace t2i {
 
-static int64_t resolution_of(const Config& config, const Model& model) {
+int64_t resolution_of(const Config& config, const Model& model) {
   int64_t resolution = config.data.resolution.value_or(model.about().value("resolution", int64_t{512}));
   const int64_t place = model.place_px();
   if (resolution % place)
@@ -38,6 +38,11 @@ RunData open_run_data(const Config& config, const Session& session) {
   if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
   data.dataset = open_dataset(config.data.path, loader.columns, options);
   return data;
+}
+
+int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
+  if (config.train.max_train_steps) return *config.train.max_train_steps;
+  return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
 }
 
 std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset) {

@@ -16,6 +16,12 @@ struct RunData {
 // halve the resolution often enough.
 RunData open_run_data(const Config& config, const Session& session);
 
+// Side of the training pictures in pixels. Failure E1031 as above.
+int64_t resolution_of(const Config& config, const Model& model);
+
+// Optimizer steps of the whole run, of `per_step` samples each.
+int64_t steps_of(const Config& config, int64_t rows, int64_t per_step);
+
 // What the text encoders will not see of captions and validation prompts: a line each, to be shown once.
 std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/model/digest.h"
+#include "core/model/offload.h"
 #include "core/precision/device.h"
 #include "core/train/adapter.h"
 #include "core/train/pattern.h"
@@ -53,7 +54,11 @@ ParamStore& load_denoiser(Session& session, const Config& config, at::ScalarType
 TrainState start_state(Session& session, const Config& config, at::ScalarType compute) {
   TrainState state;
   state.weights = &load_denoiser(session, config, dtype_from(config.train.dtype, "train.dtype"));
-  state.weights->recompute = config.train.gradient_checkpointing;
+  state.weights->recompute.every = config.train.gradient_checkpointing ? config.train.checkpoint_every_n_blocks : 0;
+  if (config.train.offload_activations) {
+    state.weights->offload = offload_for(session.device);
+    if (!state.weights->offload) session.notices.push_back("train.offload_activations changes nothing: a CPU's activations are in host memory already");
+  }
   state.optimizer = make_optimizer_state(state.weights->trained);
   state.loss_scale = LossScale(session.device, compute == at::kHalf);
   if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);

@@ -159,7 +159,7 @@ Outcome recompute(const CheckContext& context) {
   return for_each_model(context, [](const Subject& s) -> std::string {
     ParamStore& store = s.model->store(s.model->denoiser());
     auto gradient = [&](bool recomputed) {
-      store.recompute = recomputed;
+      store.recompute.every = recomputed;
       store.trained_grad.zero_();
       torch::autograd::backward({weighted_output(s)}, {});
       return store.trained_grad.clone();
