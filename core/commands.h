@@ -64,6 +64,7 @@ struct ExportOptions {
   std::string output;
   std::string format;  // diffusers (a folder) or single-file
   std::string dtype;   // of floating-point tensors; empty: each as it is stored
+  std::string quantization, text_encoder_quantization;  // none, nf4, int8; empty: as it is stored
   std::string task;    // whose pipeline a folder is for; empty: as model_index.json says
   std::vector<std::string> plugin_paths;
 };

@@ -7,6 +7,7 @@
 #include "core/checkpoint/pipeline_folder.h"
 #include "core/model/tensor_source.h"
 #include "core/precision/device.h"
+#include "core/quantization.h"
 #include "core/single_files.h"
 
 namespace t2i {
@@ -17,6 +18,12 @@ struct Export {
   Session& session;
   std::optional<at::ScalarType> dtype;  // nothing: as stored
   std::vector<std::string> told;
+
+  // Of a part, "" where none is asked for.
+  std::string quantization(const std::string& part) const {
+    const std::string role = session.model->about().at("parts").value(part, Json::object()).value("role", "");
+    return role == "denoiser" ? options.quantization : role == "text_encoder" ? options.text_encoder_quantization : "";
+  }
 };
 
 // The parts that the family is made of and the folder lists. Their weights must be there; other parts may go without.
@@ -62,6 +69,9 @@ void write_single_file(Export& e) {
             "export a folder: --format diffusers", "E2037", Exit::usage});
     const std::vector<NamedShape> parameters = s.model->declared(part->name);
     const WeightSet& weights = *kept.emplace_back(std::make_unique<WeightSet>(weights_from(s, *part, e.options.model.variant)));
+    if (holds_packed(weights))
+      fail({load_rules(s, part->name).where, "its weights are packed, and single files hold plain ones", "",
+            "unpack them first: t2i export --quantization none --text-encoder-quantization none --output FOLDER", "E7154", Exit::usage});
     const std::vector<const TensorEntry*> entries = entries_of(s, *part, weights, parameters);
     for (const FileTensor& tensor : tensors_to_write(forms->second.front(), parameters, fmt::format("model '{}' file_names", s.model->id())).take()) {
       std::vector<const TensorEntry*> members;
@@ -112,13 +122,14 @@ void write_folder(Export& e) {
   for (const std::string& part : s.folder.absent) leave_out(part, "the model's folder lacks it");
   for (const ModelPart& part : s.folder.parts) {
     const Path to = unfinished.path() / part.name;
+    const std::string quantization = e.quantization(part.name);
     const bool used = s.model->about().at("parts").contains(part.name), network = part.config_path.filename() == "config.json";
     if (!used && lacks_weights(s, part)) leave_out(part.name, "the model's folder has no weights of it");
     else if (!used && has_only_pickles(part)) leave_out(part.name, "its weights are a pickle");
-    else if (used && (rewritten || !part.file.empty() || !weights_of(part))) {
+    else if (used && (rewritten || !quantization.empty() || !part.file.empty() || !weights_of(part))) {
       WeightSet weights = weights_from(s, part, e.options.model.variant);
       if (!part.file.empty()) entries_of(s, part, weights, s.model->declared(part.name));
-      write_part_folder(s, part, weights, to, e.dtype);
+      write_part_folder(s, part, weights, to, e.dtype, quantization);
       if (auto changed = weights.damage()) fail(*changed);
     } else if (!used && network && rewritten && weights_of(part)) {
       write_part_folder(s, part, open_weights(part).take(), to, e.dtype);

@@ -9,6 +9,7 @@
 #include "core/precision/device.h"
 #include "core/session.h"
 #include "core/train/objective.h"
+#include "core/train/pattern.h"
 
 namespace t2i {
 namespace {
@@ -75,8 +76,12 @@ Tensors forward(Probe& p) {
 
 Tensors step(Probe& p) {
   for (const char* name : {"latents", "noise", "timesteps"}) need(p.in, name, p);
-  ParamStore& denoiser = load_part(*p.session, p.options.config, p.model().denoiser(), p.dtype, [&](const std::string&) { return p.options.grads; });
-  denoiser.recompute = p.options.config.train.gradient_checkpointing && p.options.config.positions.contains("train.gradient_checkpointing");
+  const Config& config = p.options.config;
+  if (auto errors = nothing_to_pack(config); p.options.grads && !errors.empty()) throw Failure(std::move(errors));
+  const std::vector<std::string> trained = expand_groups(config.train.parameters, p.model().about());
+  ParamStore& denoiser = load_part(*p.session, config, p.model().denoiser(), p.dtype,
+                                   [&](const std::string& name) { return p.options.grads && matches_any(name, trained); });
+  denoiser.recompute = config.train.gradient_checkpointing && config.positions.contains("train.gradient_checkpointing");
   at::AutoGradMode with_grad(p.options.grads);
   Tensors out = denoising_loss(p.model(), *p.session->loss, p.in, at::kFloat);
   if (p.options.grads) {

@@ -13,6 +13,7 @@
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
 #include "core/precision/device.h"
+#include "core/quantization.h"
 #include "core/session.h"
 #include "core/train/bad_samples.h"
 #include "core/train/final_folder.h"
@@ -86,6 +87,7 @@ int run_command(const RunOptions& options) {
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
 
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
+  if (std::string n = packed_text(*session); !n.empty()) logbook.note(n);
 
   BadSamples bad_samples(config, dataset, *group, state.step > 0);
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);

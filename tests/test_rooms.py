@@ -26,7 +26,7 @@ MAY = {
                           "core/commands.h"},
     "core/generate": BASE | {"core/model", "core/plug", "core/precision", "core/kernel", "core/config", "core/checkpoint", "core/data"},
     "core/train": BASE | {"core/config", "core/data", "core/checkpoint", "core/metric", "core/precision", "core/kernel", "core/dist",
-                          "core/model", "core/plug", "core/session.h", "core/single_files.h", "core/commands.h"},
+                          "core/model", "core/plug", "core/session.h", "core/single_files.h", "core/quantization.h", "core/commands.h"},
     "core/validate": BASE,
     "apps": BASE | {"core/config", "core/commands.h"},
     "tests/bad_plugins": {"t2i"},

@@ -69,7 +69,8 @@ Json autoencoder_part(bool needs_range) {
 Json clip_text_part() {
   return {{"role", "text_encoder"},
           {"optional_prefix", "text_model."},
-          {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
+          {"ignored", Json::array({"text_model.embeddings.position_ids"})},
+          {"not_quantized", Json::array({"*embeddings.*"})}};
 }
 
 void WithAutoencoder::encode_image(Named in, Sink out) {

@@ -7,7 +7,9 @@ namespace t2i {
 Json t5_text_part() {
   return {{"role", "text_encoder"},
           {"aliases", {{"shared.weight", "encoder.embed_tokens.weight"}}},
-          {"ignored", Json::array({"encoder.embed_tokens.weight"})}};
+          {"ignored", Json::array({"encoder.embed_tokens.weight"})},
+          // The last of a feed-forward is kept as transformers keeps it: what it takes in is larger than float16 has room for.
+          {"not_quantized", Json::array({"shared.weight", "*relative_attention_bias.weight", "*.wo.weight"})}};
 }
 
 void T5Part::read(PartConfigs& parts) {

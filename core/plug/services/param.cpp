@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "core/model/layer.h"
+#include "core/model/packed.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
 #include "core/plug/services/services.h"
@@ -15,7 +16,7 @@ ParamStore& store(void* scope) { return *static_cast<ParamStore*>(scope); }
 const Parameter& parameter(void* scope, t2i_param p) {
   TORCH_CHECK(p < store(scope).parameters.size(), "no parameter in slot ", p, " of ", store(scope).part);
   const Parameter& found = store(scope).parameters[p];
-  TORCH_CHECK(found.value.defined(), "parameter ", found.name, " is used before ", store(scope).part, " is loaded");
+  TORCH_CHECK(found.value.defined() || found.packed, "parameter ", found.name, " is used before ", store(scope).part, " is loaded");
   return found;
 }
 
@@ -26,7 +27,10 @@ int32_t declare(void* scope, const char* name, const int64_t* shape, uint32_t nd
 }
 
 int32_t get(void* scope, t2i_param p, t2i_tensor* out) {
-  return guard([&] { *out = wrap(parameter(scope, p).value); });
+  return guard([&] {
+    const Parameter& found = parameter(scope, p);
+    *out = wrap(found.packed ? unpacked(*found.packed, store(scope).dtype) : found.value);
+  });
 }
 
 int32_t linear(void* scope, t2i_tensor x, t2i_param weight, t2i_param bias, t2i_tensor* out) {
