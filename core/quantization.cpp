@@ -60,15 +60,16 @@ std::function<bool(const Parameter&)> packing_of(const WeightSet& weights, LoadR
 
 bool holds_packed(const WeightSet& weights) { return first_packed(weights) != nullptr; }
 
-std::vector<TensorSource> sources_in_form(const Session& session, const std::string& part, const WeightSet& weights, const std::string& asked,
+std::vector<TensorSource> sources_in_form(const Session& session, const ModelPart& part, const WeightSet& weights, const std::string& asked,
                                           std::optional<at::ScalarType> dtype, Json& config) {
-  LoadRules rules = load_rules(session, part);
-  if (!asked.empty()) packing_of(weights, rules, asked, part == session.model->denoiser() ? "--quantization" : "--text-encoder-quantization");
+  LoadRules rules = load_rules(session, part.name);
+  if (!asked.empty()) packing_of(weights, rules, asked, part.name == session.model->denoiser() ? "--quantization" : "--text-encoder-quantization");
   if (holds_packed(weights)) rules.packing.reset();  // its configuration tells what is packed, and that stays
-  std::set<const TensorEntry*> beside_codes, matrices;
+  std::set<const TensorEntry*> beside_codes, matrices, parameters;
   std::vector<std::string> skipped;
-  for (const NamedShape& p : session.model->declared(part)) {
+  for (const NamedShape& p : session.model->declared(part.name)) {
     const TensorEntry* entry = find_tensor(weights, p.name, rules);
+    parameters.insert(entry);
     if (!entry || is_packed(*entry) || p.shape.size() != 2) continue;
     if (may_be_packed(rules, p.name, p.shape)) matrices.insert(entry);
     else skipped.push_back(module_of(entry->name));
@@ -79,7 +80,8 @@ std::vector<TensorSource> sources_in_form(const Session& session, const std::str
       for (const TensorEntry* one : beside(weights, *entry)) beside_codes.insert(one);
   auto add = [&](std::vector<TensorSource> more) { std::ranges::move(more, std::back_inserter(sources)); };
   for (const auto& [name, entry] : weights.tensors) {
-    if (beside_codes.contains(entry)) continue;
+    const bool left_out = !part.file.empty() && !parameters.contains(entry);  // a single file may hold anything
+    if (left_out || beside_codes.contains(entry)) continue;
     const bool packed = is_packed(*entry) && (entry->dtype == Dtype::i8 || !beside(weights, *entry).empty());
     if (packed && asked == "none") sources.push_back(unpacking_source(name, *entry, weights, dtype, rules.where));
     else if (packed) add(packed_sources(name, *entry, weights));

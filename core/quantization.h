@@ -27,7 +27,7 @@ bool holds_packed(const WeightSet& weights);
 // The tensors of a part's folder, and in `config` what they are packed as. `asked`: "" leaves packed what is packed,
 // "none" unpacks it, a form packs the matrices among the parameters (bitsandbytes knows linear layers alone). `dtype` as in
 // core/model/tensor_source.h; of what stays packed it changes nothing but the rest.
-std::vector<TensorSource> sources_in_form(const Session& session, const std::string& part, const WeightSet& weights, const std::string& asked,
+std::vector<TensorSource> sources_in_form(const Session& session, const ModelPart& part, const WeightSet& weights, const std::string& asked,
                                           std::optional<at::ScalarType> dtype, Json& config);
 
 // Those of a part of which some parameters were trained and others were never held unpacked: `trained` as they are now,

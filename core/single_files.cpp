@@ -155,7 +155,7 @@ void write_part_folder(const Session& s, const ModelPart& part, const WeightSet&
     for (const NamedShape& parameter : s.model->declared(part.name)) wanted.insert(parameter.name);
   std::vector<TensorSource> sources;
   if (known && (!quantization.empty() || holds_packed(weights))) {
-    sources = sources_in_form(s, part.name, weights, quantization, dtype, config);
+    sources = sources_in_form(s, part, weights, quantization, dtype, config);
   } else {
     for (const auto& [name, entry] : weights.tensors)
       if (wanted.empty() || wanted.contains(name)) sources.push_back(converted_source(name, *entry, weights, dtype, /*no_float8=*/true));

@@ -51,12 +51,12 @@ Model::Model(const Component& component, const ModelFolder& folder, const Json& 
   for (const ModelPart& part : folder.parts) {
     config_["classes"][part.name] = part.class_name;
     if (!part.given.empty()) config_["files"][part.name] = part.given + "/" + part.config_path.filename().string();
+    if (part.name == "scheduler") config_["scheduler"] = part.config;
     if (part.config.is_null()) continue;
     Json& own = config_["parts"][part.name] = part.config;
     if (!own.contains("quantization_config")) continue;
     quantization_[part.name] = own["quantization_config"];  // how its files are packed is no matter of the network
     own.erase("quantization_config");
-    if (part.name == "scheduler") config_["scheduler"] = part.config;
   }
   create();
 }
