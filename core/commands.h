@@ -66,6 +66,7 @@ struct ExportOptions {
   std::string output;
   std::string format;  // diffusers (a folder) or single-file
   std::string dtype;   // of floating-point tensors; empty: each as it is stored
+  std::string quantization, text_encoder_quantization;  // none, nf4, int8; empty: as it is stored
   std::string task;    // whose pipeline a folder is for; empty: as model_index.json says
   std::vector<LoraFile> loras;  // to be merged into the weights
   std::vector<std::string> plugin_paths;

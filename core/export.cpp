@@ -11,6 +11,7 @@
 #include "core/checkpoint/pipeline_folder.h"
 #include "core/model/tensor_source.h"
 #include "core/precision/device.h"
+#include "core/quantization.h"
 #include "core/single_files.h"
 
 namespace t2i {
@@ -23,6 +24,12 @@ struct Export {
   std::optional<at::ScalarType> dtype;  // nothing: as stored
   std::vector<std::string> told;
   std::optional<Adapters> adapters;
+
+  // Of a part, "" where none is asked for.
+  std::string quantization(const std::string& part) const {
+    const std::string role = session.model->about().at("parts").value(part, Json::object()).value("role", "");
+    return role == "denoiser" ? options.quantization : role == "text_encoder" ? options.text_encoder_quantization : "";
+  }
 };
 
 // The parts that the family is made of and the folder lists. Their weights must be there; other parts may go without.
@@ -95,6 +102,9 @@ void write_single_file(Export& e) {
             "export a folder: --format diffusers", "E2037", Exit::usage});
     const std::vector<NamedShape> parameters = s.model->declared(part->name);
     WeightSet& weights = *kept.emplace_back(std::make_unique<WeightSet>(weights_from(s, *part, e.options.model.variant)));
+    if (holds_packed(weights))
+      fail({load_rules(s, part->name).where, "its weights are packed, and single files hold plain ones", "",
+            "unpack them first: t2i export --quantization none --text-encoder-quantization none --output FOLDER", "E7154", Exit::usage});
     edits.push_back(merge_adapters(e, *part, weights));
     const std::vector<const TensorEntry*> entries = entries_of(s, *part, weights, parameters);
     for (const FileTensor& tensor : tensors_to_write(forms->second.front(), parameters, fmt::format("model '{}' file_names", s.model->id())).take()) {
@@ -155,14 +165,18 @@ void write_folder(Export& e) {
   for (const std::string& part : s.folder.absent) leave_out(part, "the model's folder lacks it");
   for (const ModelPart& part : s.folder.parts) {
     const Path to = unfinished.path() / part.name;
+    const std::string quantization = e.quantization(part.name);
     const bool used = s.model->about().at("parts").contains(part.name), network = part.config_path.filename() == "config.json";
     if (!used && lacks_weights(s, part)) leave_out(part.name, "the model's folder has no weights of it");
     else if (!used && has_only_pickles(part)) leave_out(part.name, "its weights are a pickle");
-    else if (used && (rewritten || !part.file.empty() || !weights_of(part) || (e.adapters && e.adapters->touch(part.name)))) {
+    else if (used && (rewritten || !quantization.empty() || !part.file.empty() || !weights_of(part) || (e.adapters && e.adapters->touch(part.name)))) {
       WeightSet weights = weights_from(s, part, e.options.model.variant);
+      if (e.adapters && e.adapters->touch(part.name) && (!quantization.empty() || holds_packed(weights)))
+        fail({load_rules(s, part.name).where, "an adapter cannot be merged into packed weights", "What is packed is rounded, and the sum would be rounded again",
+              "merge it into the plain weights first, then pack the folder that this gives", "E7155", Exit::usage});
       const TensorEdits edits = merge_adapters(e, part, weights);
       if (!part.file.empty() || !edits.empty()) entries_of(s, part, weights, s.model->declared(part.name));
-      write_part_folder(s, part, weights, to, e.dtype, &edits);
+      write_part_folder(s, part, weights, to, e.dtype, quantization, &edits);
       if (auto changed = weights.damage()) fail(*changed);
     } else if (!used && network && rewritten && weights_of(part)) {
       write_part_folder(s, part, open_weights(part).take(), to, e.dtype);

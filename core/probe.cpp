@@ -9,6 +9,7 @@
 #include "core/precision/device.h"
 #include "core/session.h"
 #include "core/train/objective.h"
+#include "core/train/pattern.h"
 #include "core/train/run_state.h"
 
 namespace t2i {
@@ -77,12 +78,15 @@ Tensors forward(Probe& p) {
 
 Tensors step(Probe& p) {
   for (const char* name : {"latents", "noise", "timesteps"}) need(p.in, name, p);
-  ParamStore& denoiser = p.options.config.lora.rank
-                             ? load_denoiser(*p.session, p.options.config, p.dtype)
-                             : load_part(*p.session, p.options.config, p.model().denoiser(), p.dtype, [&](const std::string&) { return p.options.grads; });
-  const TrainConfig& train = p.options.config.train;
-  const bool asked = p.options.config.positions.contains("train.gradient_checkpointing");
-  denoiser.recompute.every = asked && train.gradient_checkpointing ? train.checkpoint_every_n_blocks : 0;
+  const Config& config = p.options.config;
+  if (auto errors = nothing_to_pack(config); p.options.grads && !errors.empty()) throw Failure(std::move(errors));
+  const std::vector<std::string> trained = expand_groups(config.train.parameters, p.model().about());
+  ParamStore& denoiser = config.lora.rank ? load_denoiser(*p.session, config, p.dtype)
+                                          : load_part(*p.session, config, p.model().denoiser(), p.dtype, [&](const std::string& name) {
+                                              return p.options.grads && matches_any(name, trained);
+                                            });
+  const bool asked = config.positions.contains("train.gradient_checkpointing");
+  denoiser.recompute.every = asked && config.train.gradient_checkpointing ? config.train.checkpoint_every_n_blocks : 0;
   at::AutoGradMode with_grad(p.options.grads);
   Tensors out = denoising_loss(p.model(), *p.session->loss, p.in, at::kFloat);
   if (p.options.grads) {

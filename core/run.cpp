@@ -14,6 +14,7 @@
 #include "core/dist/reducer.h"
 #include "core/plan/block_choice.h"
 #include "core/precision/device.h"
+#include "core/quantization.h"
 #include "core/session.h"
 #include "core/train/adapter.h"
 #include "core/train/bad_samples.h"
@@ -97,6 +98,7 @@ int run_command(const RunOptions& options) {
 
   if (!kept.empty()) logbook.note(kept);
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
+  if (std::string n = packed_text(*session); !n.empty()) logbook.note(n);
 
   BadSamples bad_samples(config, dataset, *group, state.step > 0);
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);

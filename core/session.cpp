@@ -12,6 +12,7 @@
 #include "core/plug/trial.h"
 #include "core/precision/device.h"
 #include "core/precision/held.h"
+#include "core/quantization.h"
 #include "core/single_files.h"
 
 namespace t2i {
@@ -147,6 +148,7 @@ std::unique_ptr<Session> open_session(const Config& config, const std::vector<st
   auto s = std::make_unique<Session>(plugin_search_path(plugin_paths));
   s->device = choose_device(needs.device, needs.local_rank);
   s->folder = open_model(config.model.path, config.model.base).take();
+  s->variant = config.model.variant;
   replace_parts(s->folder, config.model);
   s->model = model_for(*s, config);
   settle_single_files(*s);
@@ -203,6 +205,7 @@ LoadRules load_rules(const Session& s, const std::string& part) {
   if (const ModelPart* files = s.folder.find(part); files && !files->file.empty())
     rules.todo_about_shapes = "take the configurations from a folder of the same kind of model as the file";
   rules.added = about.value("added", std::vector<std::string>());
+  rules.not_packed = about.value("not_quantized", std::vector<std::string>());
   if (part == s.model->denoiser()) rules.widened = s.model->widened();
   return rules;
 }
@@ -211,10 +214,12 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
                       const std::function<bool(const std::string&)>& is_trained) {
   const ModelPart* files = s.folder.part(part).take();
   ParamStore& store = s.model->build(part);
-  store.allocate(dtype, s.device, is_trained);
   WeightSet weights = weights_from(s, *files, config.model.variant);
   LoadRules rules = load_rules(s, part);
   rules.seed = static_cast<uint64_t>(config.train.seed);
+  const char* key = part == s.model->denoiser() ? "model.quantization" : "model.text_encoder_quantization";
+  auto is_packed = packing_of(weights, rules, quantization_of(s, config.model, part), key);
+  store.allocate(dtype, s.device, is_trained, is_packed);
   for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));
   return store;
 }

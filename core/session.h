@@ -18,6 +18,7 @@ namespace t2i {
 struct Session {
   Registry registry;
   ModelFolder folder;
+  std::string variant;   // model.variant
   FileNames file_names;  // of the family, where a part comes from a single file
   std::string model_options, task_options, loss_options;  // resolved, as JSON text: part of what a checkpoint depends on
   std::unique_ptr<Model> model;
@@ -47,7 +48,8 @@ void require_parts(const Session& session, const std::vector<std::string>& roles
 // How a part's files name its parameters.
 LoadRules load_rules(const Session& session, const std::string& part);
 
-// Builds a part and fills it from the folder (config.model.vae and .text_encoder may name another). `is_trained` by name.
+// Builds a part and fills it from the folder (config.model.vae and .text_encoder may name another). `is_trained` by name;
+// of the rest model.quantization and .text_encoder_quantization say what is packed (core/quantization.h).
 // What the model adds to the part begins as train.seed has it.
 ParamStore& load_part(Session& session, const Config& config, const std::string& part, at::ScalarType dtype,
                       const std::function<bool(const std::string&)>& is_trained = [](const std::string&) { return false; });

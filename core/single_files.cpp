@@ -8,6 +8,8 @@
 #include "core/checkpoint/part_files.h"
 #include "core/checkpoint/pipeline_folder.h"
 #include "core/checkpoint/single_file.h"
+#include "core/model/tensor_source.h"
+#include "core/quantization.h"
 
 namespace t2i {
 namespace {
@@ -139,7 +141,7 @@ bool lacks_weights(const Session& s, const ModelPart& part) {
 }
 
 void write_part_folder(const Session& s, const ModelPart& part, const WeightSet& weights, const Path& to,
-                       std::optional<at::ScalarType> dtype, const TensorEdits* edits) {
+                       std::optional<at::ScalarType> dtype, const std::string& quantization, const TensorEdits* edits) {
   make_folders(to);
   for (const PartFile& file : part_files(part))
     if (file.to.string().find(".safetensors") == std::string::npos) copy_part_file(file, to);
@@ -148,13 +150,17 @@ void write_part_folder(const Session& s, const ModelPart& part, const WeightSet&
   if (dtype)
     for (const char* key : {"dtype", "torch_dtype"})  // transformers opens the weights as it says
       if (config.contains(key)) config[key] = torch_name(*dtype);
-  write_json_file(to / "config.json", config);
   std::set<std::string> wanted;
   if (known && !part.file.empty())
     for (const NamedShape& parameter : s.model->declared(part.name)) wanted.insert(parameter.name);
   std::vector<TensorSource> sources;
-  for (const auto& [name, entry] : weights.tensors)
-    if (wanted.empty() || wanted.contains(name)) sources.push_back(converted_source(name, *entry, weights, dtype, /*no_float8=*/true, edits));
+  if (known && (!quantization.empty() || holds_packed(weights))) {
+    sources = sources_in_form(s, part, weights, quantization, dtype, config);
+  } else {
+    for (const auto& [name, entry] : weights.tensors)
+      if (wanted.empty() || wanted.contains(name)) sources.push_back(converted_source(name, *entry, weights, dtype, /*no_float8=*/true, edits));
+  }
+  write_json_file(to / "config.json", config);
   write_weight_files(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
 }
 

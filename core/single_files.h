@@ -27,8 +27,8 @@ WeightSet weights_from(const Session& session, const ModelPart& part, const std:
 bool lacks_weights(const Session& session, const ModelPart& part);
 
 // Writes the part as a folder of a pipeline has it: what small files its folder has, its configuration as the session has
-// it, and its weights. `dtype` as in core/model/tensor_source.h.
+// it, and its weights. `dtype` as in core/model/tensor_source.h, `quantization` as `asked` in core/quantization.h.
 void write_part_folder(const Session& session, const ModelPart& part, const WeightSet& weights, const Path& to,
-                       std::optional<at::ScalarType> dtype, const TensorEdits* edits = nullptr);
+                       std::optional<at::ScalarType> dtype, const std::string& quantization = "", const TensorEdits* edits = nullptr);
 
 }  // namespace t2i

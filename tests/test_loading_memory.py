@@ -2,10 +2,11 @@
 denoiser, not both at once.
 
 Broken by: pages of the file that stay beside the copy, a second copy on the way to another type, a text encoder that stays
-although every text is encoded, a single file that is read whole for one of its parts.
+although every text is encoded, a single file that is read whole for one of its parts, weights that are all there before they are packed.
 """
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import T2I
 
-from make_folders import make_sd15
+from make_folders import make_flux, make_sd15
 
 WIDE = dict(text=dict(vocab_size=300_000, hidden_size=256, intermediate_size=64, num_attention_heads=4),
             unet=dict(cross_attention_dim=256, block_out_channels=(32, 512), sample_size=8))
@@ -79,3 +80,31 @@ def test_the_text_encoder_goes_before_the_denoiser_comes(place):
     text, unet = size_of(place / "large", "text_encoder"), size_of(place / "large", "unet")
     assert min(text, unet) > 60e6
     assert peak("large") - peak("small") <= MARGIN * max(text, unet) + 20e6  # the step's own tensors are wider, too
+
+
+@pytest.mark.parametrize("form, bits", [("nf4", 4.13), ("int8", 8)])
+def test_packed_weights_take_their_packed_size(place, form, bits):
+    """While they are packed and while they are used: never more than one layer unpacked beside them."""
+    largest = 6 * 1024 * 1024 * 4  # the modulation of a block, in float32
+    given = {"latents": torch.randn(1, 16, 4, 4), "timesteps": torch.tensor([417.0]), "prompt_embeds": torch.randn(1, 5, 64),
+             "pooled": torch.randn(1, 32), "guidance": torch.tensor([3.5])}
+    save_file(given, place / "flux.safetensors")
+    peaks, sizes = [], []
+    for name, changes in {"narrow": {}, "wide": dict(num_attention_heads=16, attention_head_dim=64, axes_dims_rope=(16, 24, 24), num_layers=1, num_single_layers=6)}.items():
+        if not (place / name).exists():
+            make_flux(str(place / name), transformer=changes)
+        peaks.append(peak_bytes(T2I, "probe", "forward", "--model", place / name, "--inputs", place / "flux.safetensors", "--outputs", place / "out.safetensors",
+                                "--set", f"model.quantization={form}"))
+        sizes.append(size_of(place / name, "transformer"))
+    weights = (sizes[1] - sizes[0]) / 4
+    assert weights > 100e6
+    print(f"{form}: {(peaks[1] - peaks[0]) / 1e6:.0f} MB for {weights * bits / 8e6:.0f} MB packed")
+    assert peaks[1] - peaks[0] <= MARGIN * weights * bits / 8 + 2 * largest  # as read from the file, and unpacked
+
+
+def test_packing_into_a_folder_takes_a_layer_at_a_time(place):
+    def exported(folder):
+        shutil.rmtree(place / "packed", ignore_errors=True)
+        return peak_bytes(T2I, "export", "--model", place / folder, "--output", place / "packed", "--quantization", "nf4")
+
+    assert exported("wide") - exported("narrow") <= 3 * 6 * 1024 * 1024 * 4  # its bytes, its codes, what is packed at once

@@ -15,6 +15,8 @@ int export_command(const Command& self, const std::vector<std::string>& argument
       .add("format", "F", "diffusers or single-file (as --output's name says)")
       .add("dtype", "D", "float32, bfloat16 or float16 (each tensor as it is stored)")
       .add_list("lora", "FILE[:SCALE]", "merge this adapter, a file or a run's final/, into the weights; may be repeated")
+      .add("quantization", "Q", "nf4 or int8: pack the denoiser's linear layers as bitsandbytes does; none: unpack them (as they are)")
+      .add("text-encoder-quantization", "Q", "the same of the text encoders")
       .add("task", "T", "the task whose pipeline a folder's model_index.json names (else the one it came with)")
       .add("plugin", "F", "the model family's plugin (else as the model folder says)")
       .add_list("set", "KEY=VALUE", "model.base, model.vae, model.text_encoder or model.variant; may be repeated")
@@ -28,6 +30,10 @@ int export_command(const Command& self, const std::vector<std::string>& argument
   while (out.output.size() > 1 && out.output.ends_with('/')) out.output.pop_back();
   out.format = options.choice("format", {"diffusers", "single-file"}, out.output.ends_with(".safetensors") ? "single-file" : "diffusers");
   if (options.has("dtype")) out.dtype = options.choice("dtype", {"float32", "bfloat16", "float16"}, "float32");
+  out.quantization = options.choice("quantization", {"none", "nf4", "int8"}, "");
+  out.text_encoder_quantization = options.choice("text-encoder-quantization", {"none", "nf4", "int8"}, "");
+  for (const char* name : {"quantization", "text-encoder-quantization"})
+    if (options.has(name) && out.format == "single-file") options.problem(fmt::format("--{}", name), "a single file has no packed weights", "leave it out, or export a folder");
   out.task = options.text("task");
   if (!out.task.empty() && out.format == "single-file") options.problem("--task", "a single file names no pipeline", "leave it out");
   out.loras = options.loras();

@@ -30,7 +30,8 @@ struct ModelConfig {
   std::string text_encoder;    // likewise
   std::string variant;         // "fp16" reads *.fp16.safetensors
   std::string dtype = "auto";  // of frozen parts: auto (on a GPU as mixed_precision), float32, bfloat16, float16
-  std::string quantization = "none";
+  std::string quantization = "none";               // of the denoiser's frozen weights: none, nf4, int8
+  std::string text_encoder_quantization = "none";  // of the text encoders' likewise
 };
 
 struct DataConfig {
@@ -148,8 +149,11 @@ Config load_config(const std::optional<std::string>& yaml_path, const std::vecto
 // The same on text already read; `name` stands for the file in messages.
 Config load_config_text(const std::string& text, const std::string& name, const std::vector<Setting>& settings);
 
-// What training cannot start without (model.path, data.path, output). Empty when all is there.
+// What training cannot start without (model.path, data.path, output), and nothing_to_pack(). Empty when all is there.
 std::vector<Error> missing_for_run(const Config& config);
+
+// E7150 where weights that are not trained are to be packed and none is: neither a run nor its gradients make sense.
+std::vector<Error> nothing_to_pack(const Config& config);
 
 // The whole configuration, defaults included, as one JSON object in the order of the tables.
 nlohmann::ordered_json to_json(const Config& config);

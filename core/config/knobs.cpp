@@ -125,7 +125,11 @@ std::vector<Knob> model_knobs() {
             "How the parts that are not trained are held; auto is train.mixed_precision's type on a GPU, float32 on a "
             "CPU.")
           .one_of({"auto", "float32", "bfloat16", "float16"}),
-      model("quantization", &M::quantization, "How the frozen weights are packed.").one_of({"none"}),
+      model("quantization", &M::quantization,
+            "How the denoiser's weights that are not trained are packed in memory, as bitsandbytes does it: nf4 in 4 bits, int8 in 8.")
+          .one_of({"none", "nf4", "int8"}),
+      model("text_encoder_quantization", &M::text_encoder_quantization, "The same of the text encoders.")
+          .one_of({"none", "nf4", "int8"}),
   };
 }
 

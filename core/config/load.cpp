@@ -324,7 +324,16 @@ std::vector<Error> missing_for_run(const Config& config) {
   need(config.model.path, "model.path", "--model DIR", "the model to start from");
   need(config.data.path, "data.path", "--data DIR", "the training data");
   need(config.output, "output", "--output DIR", "the run's folder");
+  for (Error& e : nothing_to_pack(config)) out.push_back(std::move(e));
   return out;
+}
+
+std::vector<Error> nothing_to_pack(const Config& config) {
+  const std::string key = "model.quantization", &asked = config.model.quantization;
+  if (asked == "none" || !config.train.parameters.empty()) return {};
+  auto at = config.positions.find(key);
+  return {{at == config.positions.end() ? key : at->second, fmt::format("{} packs weights that are not trained, and every weight is trained", asked), "",
+           "say with train.parameters which weights are trained, or leave model.quantization out", "E7150", Exit::config}};
 }
 
 }  // namespace t2i

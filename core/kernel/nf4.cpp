@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/kernel/nf4_rows.h"
+#include "core/kernel/packed_rows.h"
 #include "core/kernel/processor.h"
 
 namespace t2i {
@@ -71,32 +71,46 @@ const std::array<float, 256>& dynamic_values() {
   return values;
 }
 
-void quantize_nf4(std::span<const float> x, std::span<uint8_t> packed, std::span<float> scales) {
+// The last block of a tensor, not whole: it is divided, where a whole one is multiplied by the reciprocal. Other last bits,
+// other codes.
+static void quantize_rest(std::span<const float> x, uint8_t* packed, float& scale) {
   const auto& middle = midpoints();
-  const int64_t count = static_cast<int64_t>(x.size());
-  for (int64_t begin = 0, block = 0; begin < count; begin += nf4_block, ++block) {
-    const int64_t n = std::min(nf4_block, count - begin);
-    const float* from = x.data() + begin;
-    float largest = 0;
-    for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(from[i]));
-    const bool whole = n == nf4_block;
-    scales[static_cast<size_t>(block)] = whole ? largest : std::max(largest, 1e-38f);
-    // A whole block is multiplied by the reciprocal, the rest of a tensor is divided: other last bits, other codes.
-    const float divisor = std::max(largest, 1e-38f), factor = 1.0f / divisor;
-    for (int64_t i = 0; i < n; i += 2) {
-      auto code = [&](int64_t k) -> uint32_t {
-        if (k >= n) return 7;  // of zero
-        const float scaled = std::clamp(whole ? from[k] * factor : from[k] / divisor, -1.0f, 1.0f);
-        return static_cast<uint32_t>(std::lower_bound(middle.begin(), middle.end(), scaled) - middle.begin());
-      };
-      packed[static_cast<size_t>((begin + i) / 2)] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
-    }
-  }
+  float largest = 1e-38f;
+  for (float one : x) largest = std::max(largest, std::abs(one));
+  scale = largest;
+  auto code = [&](size_t k) -> uint32_t {
+    if (k >= x.size()) return 7;  // of zero
+    const float scaled = std::clamp(x[k] / largest, -1.0f, 1.0f);
+    return static_cast<uint32_t>(std::lower_bound(middle.begin(), middle.end(), scaled) - middle.begin());
+  };
+  for (size_t i = 0; i < x.size(); i += 2) packed[i / 2] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
+}
+
+static void quantize_block(const float* x, uint8_t* packed, float& scale) {
+  const auto& middle = midpoints();
+  float largest = 0;
+  for (int64_t i = 0; i < nf4_block; ++i) largest = std::max(largest, std::abs(x[i]));
+  scale = largest;
+  const float factor = 1.0f / std::max(largest, 1e-38f);
+  auto code = [&](float one) {
+    return static_cast<uint32_t>(std::lower_bound(middle.begin(), middle.end(), one * factor) - middle.begin());
+  };
+  for (int64_t i = 0; i < nf4_block; i += 2) packed[i / 2] = static_cast<uint8_t>(code(x[i]) << 4 | code(x[i + 1]));
+}
+
+void quantize_nf4(std::span<const float> x, std::span<uint8_t> packed, std::span<float> scales) {
+  const int64_t count = static_cast<int64_t>(x.size()), whole = count / nf4_block;
+  if (has_wide_floats()) rows::quantize_nf4(whole, x.data(), midpoints().data(), packed.data(), scales.data());
+  else
+    for (int64_t i = 0; i < whole; ++i) quantize_block(x.data() + i * nf4_block, packed.data() + i * nf4_block / 2, scales[static_cast<size_t>(i)]);
+  if (const int64_t done = whole * nf4_block; done < count)
+    quantize_rest(x.subspan(static_cast<size_t>(done)), packed.data() + done / 2, scales[static_cast<size_t>(whole)]);
 }
 
 void dequantize_nf4(std::span<const uint8_t> packed, std::span<const float> scales, std::span<float> out) {
   const int64_t count = static_cast<int64_t>(out.size()), whole = has_wide_floats() ? count / nf4_block : 0;
-  rows::dequantize_nf4(whole, packed.data(), scales.data(), nf4_values.data(), out.data());
+  auto blocks = has_widest_floats() ? rows_512::dequantize_nf4 : rows::dequantize_nf4;
+  if (whole) blocks(whole, packed.data(), scales.data(), nf4_values.data(), out.data());
   for (int64_t i = whole * nf4_block; i < count; ++i) {
     const uint8_t both = packed[static_cast<size_t>(i / 2)];
     out[static_cast<size_t>(i)] = nf4_values[i % 2 ? both & 15 : both >> 4] * scales[static_cast<size_t>(i / nf4_block)];

@@ -15,4 +15,10 @@ bool has_wide_floats() {
   return yes;
 }
 
+bool has_widest_floats() {
+  static const bool yes = has_wide_floats() && processor_has("avx512_f") && processor_has("avx512_bw") && processor_has("avx512_cd") &&
+                          processor_has("avx512_dq") && processor_has("avx512_vl");
+  return yes;
+}
+
 }  // namespace t2i

@@ -11,5 +11,7 @@ inline bool is_x86_64() { return processor_has("sse2"); }
 
 // Whether the files that CMake compiles for wide vectors (AVX2 on x86-64) may run.
 bool has_wide_floats();
+// The same of those for AVX-512; false on other architectures.
+bool has_widest_floats();
 
 }  // namespace t2i

@@ -3,15 +3,21 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "core/model/packed.h"
+
 namespace t2i {
 
 std::string digest_of(const ParamStore& store) {
   at::NoGradGuard no_grad;
   constexpr int64_t at_once = 8 << 20;  // elements: what is widened for the sums stays small
   uint64_t plain = 0, by_place = 0;
-  for (const at::Tensor& flat : {store.frozen, store.trained}) {
+  std::vector<at::Tensor> all = {store.frozen, store.trained};
+  for (const Parameter& p : store.parameters)
+    if (p.packed)
+      for (const at::Tensor& t : p.packed->tensors()) all.push_back(t.view({-1}));
+  for (const at::Tensor& flat : all) {
     if (!flat.defined()) continue;
-    at::Tensor bits = flat.detach().view(flat.element_size() == 2 ? at::kShort : at::kInt);
+    at::Tensor bits = flat.detach().view(flat.element_size() == 1 ? at::kByte : flat.element_size() == 2 ? at::kShort : at::kInt);
     for (int64_t begin = 0; begin < bits.numel(); begin += at_once) {
       at::Tensor part = bits.slice(0, begin, begin + at_once).to(at::kLong);
       at::Tensor place = at::arange(begin, begin + part.numel(), part.options());

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <set>
 
+#include "core/model/packed_files.h"
+
 namespace t2i {
 
 at::ScalarType scalar_type(Dtype dtype) {
@@ -75,6 +77,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
     return std::any_of(rules.added.begin(), rules.added.end(), [&](const std::string& begin) { return name.starts_with(begin); });
   };
   std::set<const TensorEntry*> used;
+  PackedProblems packing;
   for (Parameter& p : store.parameters) {
     const TensorEntry* entry = find_tensor(weights, p.name, rules);
     if (!entry && is_added(p.name)) {
@@ -89,15 +92,26 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
       continue;
     }
     used.insert(entry);
+    std::optional<PackedWeight> packed;
+    if (is_packed(*entry)) {
+      for (const TensorEntry* one : beside(weights, *entry)) used.insert(one);
+      packed = read_packed(weights, *entry, packing);
+      if (!packed) continue;
+    }
+    const std::vector<int64_t> shape = packed ? packed->shape : entry->shape;
+    auto stored = [&] { return packed ? unpacked(*packed, at::kFloat) : stored_tensor(*entry); };
     std::vector<int64_t> narrower = p.shape;
-    if (p.name == rules.widened && narrower.size() > 1 && entry->shape.size() > 1) narrower[1] = entry->shape[1];
-    if (entry->shape == p.shape) {
-      p.value.copy_(stored_tensor(*entry));
-    } else if (p.name == rules.widened && entry->shape == narrower && narrower[1] < p.shape[1]) {
+    if (p.name == rules.widened && narrower.size() > 1 && shape.size() > 1) narrower[1] = shape[1];
+    if (shape == p.shape && !p.value.defined()) {
+      if (!packed) packed = pack(stored_tensor(*entry), rules.packing.value());
+      p.packed = std::make_shared<const PackedWeight>(to_device(std::move(*packed), store.device));
+    } else if (shape == p.shape) {
+      p.value.copy_(stored());
+    } else if (p.name == rules.widened && shape == narrower && narrower[1] < p.shape[1]) {
       p.value.zero_();  // the added channels see nothing at first, so step 0 equals the base model
-      p.value.narrow(1, 0, narrower[1]).copy_(stored_tensor(*entry));
+      p.value.narrow(1, 0, narrower[1]).copy_(stored());
     } else {
-      wrong.push_back(fmt::format("{} is [{}] in the file, [{}] by config.json", p.name, fmt::join(entry->shape, ","), fmt::join(p.shape, ",")));
+      wrong.push_back(fmt::format("{} is [{}] in the file, [{}] by config.json", p.name, fmt::join(shape, ","), fmt::join(p.shape, ",")));
     }
     weights.unload(*entry);
   }
@@ -113,6 +127,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   if (!wrong.empty())
     errors.push_back({rules.where, fmt::format("{} tensors have another shape: {}", wrong.size(), first_few(wrong)), "",
                       rules.todo_about_shapes, "E2103", Exit::bad_data});
+  for (Error& e : packed_errors(packing, rules.where)) errors.push_back(std::move(e));
   if (!untrained.empty())
     errors.push_back({rules.where, fmt::format("{} new tensors are not in the weights and are not trained here: {}", untrained.size(), first_few(untrained)),
                       "They would stay random", "train them, by a run whose train.parameters names them, or use the folder that such a run left",

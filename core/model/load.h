@@ -1,11 +1,13 @@
 // Weights from files into a part's buffers, straight from the memory map, converted to the buffers' dtype on the way.
 #pragma once
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/base/error.h"
 #include "core/checkpoint/model_folder.h"
+#include "core/model/packed.h"
 #include "core/model/params.h"
 
 namespace t2i {
@@ -18,15 +20,18 @@ struct LoadRules {
   std::string todo_about_shapes = "use the config.json that belongs to these weights";
   std::vector<std::string> added;  // parameters whose names begin so are new: initialised where the weights lack them
   uint64_t seed = 0;               // of what is initialised
+  std::vector<std::string> not_packed;  // patterns (* is any text) of what stays as it is
+  std::optional<PackedWeight::Form> packing{};  // of the parameters without a place whose tensors are not packed yet
   std::string widened;          // this convolution may have fewer input channels in the file: the new ones start at zero
 };
 
 // The tensor that holds a parameter, under its name or one that the rules allow; null where there is none.
 const TensorEntry* find_tensor(const WeightSet& weights, const std::string& parameter, const LoadRules& rules);
 
-// Fills every parameter. Returns notices (tensors in the file that the model does not have, parameters that are new).
-// Failure with every missing name and wrong shape at once (E2102, E2103), and E2104 where new ones are not trained: what
-// they begin as is random.
+// Fills every parameter; one without a place gets Parameter::packed, tensor by tensor as the file is read, so that no more
+// than one of them is ever there unpacked. Packed tensors of parameters with a place are unpacked into it. Returns notices
+// (tensors in the file that the model does not have, parameters that are new). Failure with every missing name and wrong
+// shape at once (E2102, E2103, E7151, E7152), and E2104 where new ones are not trained: what they begin as is random.
 std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weights, const LoadRules& rules);
 
 // The element type of a stored tensor as torch names it; throws c10::Error for what torch cannot hold.

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/base/rng.h"
+#include "core/model/packed.h"
 
 namespace t2i {
 
@@ -27,17 +28,21 @@ static int64_t elements(const std::vector<int64_t>& shape) {
   return n;
 }
 
-void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::function<bool(const std::string&)>& is_trained) {
+void ParamStore::allocate(at::ScalarType type, at::Device on, const std::function<bool(const std::string&)>& is_trained,
+                          const std::function<bool(const Parameter&)>& is_packed) {
   constexpr int64_t alignment = 16;  // elements: every view starts on its own 64-byte line in float32
+  dtype = type, device = on;
   int64_t totals[2] = {0, 0};
+  std::vector<Parameter*> placed;
   auto find_place = [&](Parameter& p) {
     int64_t& total = totals[p.trainable];
     p.offset = total;
     total += (elements(p.shape) + alignment - 1) / alignment * alignment;
+    placed.push_back(&p);
   };
   for (Parameter& p : parameters) {
     p.trainable = p.init != "buffer" && is_trained(p.name);
-    find_place(p);
+    if (p.trainable || !is_packed || !is_packed(p)) find_place(p);
   }
   for (Parameter& p : added) find_place(p);
   auto options = at::TensorOptions().dtype(dtype).device(device);
@@ -53,8 +58,7 @@ void ParamStore::allocate(at::ScalarType dtype, at::Device device, const std::fu
     p.value.requires_grad_(true);
     p.value.mutable_grad() = trained_grad.narrow(0, p.offset, n).view(p.shape);
   };
-  for (Parameter& p : parameters) give_view(p);
-  for (Parameter& p : added) give_view(p);
+  for (Parameter* p : placed) give_view(*p);
 }
 
 void ParamStore::release() {
@@ -115,6 +119,18 @@ int64_t ParamStore::trained_count() const {
   int64_t n = 0;
   for (const Parameter* p : trained_parameters()) n += elements(p->shape);
   return n;
+}
+
+uint64_t ParamStore::packed_bytes() const {
+  uint64_t bytes = 0;
+  for (const Parameter& p : parameters) bytes += p.packed ? p.packed->bytes() : 0;
+  return bytes;
+}
+
+uint64_t ParamStore::weight_bytes() const {
+  uint64_t bytes = packed_bytes();
+  for (const at::Tensor& flat : {frozen, trained}) bytes += flat.defined() ? flat.nbytes() : 0;
+  return bytes;
 }
 
 }  // namespace t2i

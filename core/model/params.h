@@ -36,7 +36,9 @@ class ParamStore {
   std::vector<Parameter> parameters;   // in order of declaration
   std::vector<Parameter> added;        // trained beside them by the core: what adapters are made of
   at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
-  at::Tensor frozen;                   // flat; undefined when everything is trained
+  at::Tensor frozen;                   // flat; undefined when everything is trained or packed
+  at::ScalarType dtype = at::kFloat;   // of the flat buffers
+  at::Device device = at::kCPU;        // of all weights
   RecomputePlan recompute;             // these blocks are run again in backward instead of keeping what they made
   std::shared_ptr<Offload> offload;    // where what they run on waits; null: where it is
   int64_t blocks_met = 0;              // by this forward pass
@@ -53,8 +55,10 @@ class ParamStore {
   void add(std::string name, std::vector<int64_t> shape, std::string init);
 
   // Flat buffers and views, not yet filled: weights are loaded or initialised, gradients zeroed before a backward pass.
-  // `is_trained` is asked by name; gradients are allocated for what it accepts.
-  void allocate(at::ScalarType dtype, at::Device device, const std::function<bool(const std::string&)>& is_trained);
+  // `is_trained` is asked by name; gradients are allocated for what it accepts. What `is_packed` accepts of the rest has
+  // no place in them: who loads it gives Parameter::packed.
+  void allocate(at::ScalarType type, at::Device on, const std::function<bool(const std::string&)>& is_trained,
+                const std::function<bool(const Parameter&)>& is_packed = {});
 
   // Gives the memory back. What was declared stays; no function of the plugin may reach for these weights any more.
   void release();
@@ -67,6 +71,8 @@ class ParamStore {
   std::vector<const Parameter*> trained_parameters() const;  // of both lists, in the order of the flat buffer
   int64_t count() const;          // elements, all parameters of the model; buffers are none
   int64_t trained_count() const;  // elements, the trained ones of both lists
+  uint64_t packed_bytes() const;  // of Parameter::packed
+  uint64_t weight_bytes() const;  // of the flat buffers and of those
 
  private:
   std::unordered_map<std::string, uint32_t> index_;

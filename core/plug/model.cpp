@@ -52,8 +52,12 @@ Model::Model(const Component& component, const ModelFolder& folder, const Json& 
   for (const ModelPart& part : folder.parts) {
     config_["classes"][part.name] = part.class_name;
     if (!part.given.empty()) config_["files"][part.name] = part.given + "/" + part.config_path.filename().string();
-    if (!part.config.is_null()) config_["parts"][part.name] = part.config;
     if (part.name == "scheduler") config_["scheduler"] = part.config;
+    if (part.config.is_null()) continue;
+    Json& own = config_["parts"][part.name] = part.config;
+    if (!own.contains("quantization_config")) continue;
+    quantization_[part.name] = own["quantization_config"];  // how its files are packed is no matter of the network
+    own.erase("quantization_config");
   }
   create();
 }
@@ -129,6 +133,7 @@ void Model::create() {
 
 Json Model::configuration(const std::string& part) const {
   Json own = config_["parts"].value(part, Json::object());
+  if (auto packed = quantization_.find(part); packed != quantization_.end()) own["quantization_config"] = packed->second;
   own.update(about_.value("config", Json::object()).value(part, Json::object()));
   return own;
 }
@@ -176,9 +181,7 @@ const ParamStore& Model::store(const std::string& part) const {
 uint64_t Model::weight_bytes(const std::string& role) const {
   uint64_t bytes = 0;
   for (const std::string& part : parts(role))
-    if (auto it = stores_.find(part); it != stores_.end())
-      for (const at::Tensor& flat : {it->second->frozen, it->second->trained})
-        if (flat.defined()) bytes += flat.nbytes();
+    if (auto it = stores_.find(part); it != stores_.end()) bytes += it->second->weight_bytes();
   return bytes;
 }
 

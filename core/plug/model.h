@@ -81,6 +81,7 @@ class Model {
   std::string where_first_;  // the first layer's weights, where they are in a file of their own
   mutable AssetFolder assets_;
   Json config_, about_;
+  std::map<std::string, Json> quantization_;  // of the parts whose config.json has one
   void* self_ = nullptr;
   std::string widened_;
   std::map<std::string, std::unique_ptr<ParamStore>> stores_;

@@ -12,6 +12,7 @@
 #include "core/checkpoint/pipeline_folder.h"
 #include "core/data/text.h"
 #include "core/model/load.h"
+#include "core/quantization.h"
 #include "core/single_files.h"
 #include "core/train/adapter_folder.h"
 #include "core/train/saved_state.h"
@@ -61,6 +62,11 @@ fs::path move_aside(const fs::path& name, const std::string& suffix) {
   }
 }
 
+// The folder's own weights of the part that is trained.
+WeightSet weights_of_trained(const Session& session, const TrainState& state) {
+  return weights_from(session, *session.folder.part(state.weights->part).take(), session.variant);
+}
+
 // A complete pipeline in `temporary`, which is to become `folder`. Adds to `told` what it had to leave out.
 void write_pipeline(const Session& session, const TrainState& state, const fs::path& temporary, const std::string& folder,
                     std::vector<std::string>& told) {
@@ -83,12 +89,20 @@ void write_pipeline(const Session& session, const TrainState& state, const fs::p
     fs::path to = temporary / part.name;
     if (part.name == state.weights->part) {
       make_folders(to);
-      write_json_file(to / "config.json", session.model->configuration(part.name));
-      at::Tensor flat = (state.ema.average.defined() ? state.ema.average : state.weights->trained).to(at::kCPU);
-      at::Tensor frozen = state.weights->frozen.defined() ? state.weights->frozen.to(at::kCPU) : at::Tensor();
+      Json config = session.model->configuration(part.name);
+      const ParamStore& weights = *state.weights;
+      const bool packed = weights.packed_bytes() > 0;  // what is not trained is then as it was read
+      at::Tensor flat = (state.ema.average.defined() ? state.ema.average : weights.trained).to(at::kCPU);
+      at::Tensor frozen = weights.frozen.defined() ? weights.frozen.to(at::kCPU) : at::Tensor();
+      auto held = [&](const Parameter& p) { return tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)); };
       std::vector<TensorSource> sources;
-      for (const Parameter& p : state.weights->parameters) sources.push_back(tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)));
+      std::optional<WeightSet> read;
+      if (packed) sources = sources_beside_trained(session, weights, read.emplace(weights_of_trained(session, state)), held, config);
+      else
+        for (const Parameter& p : weights.parameters) sources.push_back(held(p));
+      write_json_file(to / "config.json", config);
       write_weight_files(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
+      if (auto changed = read ? read->damage() : std::nullopt) fail(*changed);
     } else if (!part.file.empty()) {
       write_part_folder(session, part, weights_from(session, part, ""), to, std::nullopt);
     } else if (lacks_weights(session, part)) {
@@ -117,6 +131,8 @@ uint64_t final_bytes(const Session& session, const Config& config, const TrainSt
   if (config.lora.rank) return adapter_bytes(config, state);
   uint64_t bytes =
       state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
+  if (state.weights->packed_bytes())
+    for (const auto& [name, entry] : weights_of_trained(session, state).tensors) bytes += entry->bytes.size();
   std::error_code error;
   for (const ModelPart& part : session.folder.parts)
     if (part.name != state.weights->part && !part.file.empty()) {

@@ -70,7 +70,8 @@ Json clip_text_part() {
   return {{"role", "text_encoder"},
           {"optional_prefix", "text_model."},
           {"adapter_targets", Json::array({"*.self_attn.*"})},
-          {"ignored", Json::array({"text_model.embeddings.position_ids"})}};
+          {"ignored", Json::array({"text_model.embeddings.position_ids"})},
+          {"not_quantized", Json::array({"*embeddings.*"})}};
 }
 
 void WithAutoencoder::encode_image(Named in, Sink out) {

@@ -8,7 +8,9 @@ Json t5_text_part() {
   return {{"role", "text_encoder"},
           {"adapter_targets", Json::array({"*.SelfAttention.*"})},
           {"aliases", {{"shared.weight", "encoder.embed_tokens.weight"}}},
-          {"ignored", Json::array({"encoder.embed_tokens.weight"})}};
+          {"ignored", Json::array({"encoder.embed_tokens.weight"})},
+          // The last of a feed-forward is kept as transformers keeps it: what it takes in is larger than float16 has room for.
+          {"not_quantized", Json::array({"shared.weight", "*relative_attention_bias.weight", "*.wo.weight"})}};
 }
 
 void T5Part::read(PartConfigs& parts) {

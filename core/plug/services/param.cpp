@@ -3,6 +3,7 @@
 
 #include "core/model/block_run.h"
 #include "core/model/layer.h"
+#include "core/model/packed.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
 #include "core/plug/services/services.h"
@@ -16,7 +17,7 @@ ParamStore& store(void* scope) { return *static_cast<ParamStore*>(scope); }
 const Parameter& parameter(void* scope, t2i_param p) {
   TORCH_CHECK(p < store(scope).parameters.size(), "no parameter in slot ", p, " of ", store(scope).part);
   const Parameter& found = store(scope).parameters[p];
-  TORCH_CHECK(found.value.defined(), "parameter ", found.name, " is used before ", store(scope).part, " is loaded");
+  TORCH_CHECK(found.value.defined() || found.packed, "parameter ", found.name, " is used before ", store(scope).part, " is loaded");
   if (BlockRun* run = BlockRun::current(); run && (found.trainable || found.adapter)) run->uses_trained();
   return found;
 }
@@ -32,7 +33,7 @@ int32_t get(void* scope, t2i_param p, t2i_tensor* out) {
     const Parameter& found = parameter(scope, p);
     // The plugin is to multiply by it on its own, and what is beside it would be lost in silence.
     TORCH_CHECK(!found.adapter, found.name, " has an adapter, but the model uses it otherwise than in a linear or convolution layer: leave it out of the targets");
-    *out = wrap(found.value);
+    *out = wrap(found.packed ? unpacked(*found.packed, store(scope).dtype) : found.value);
   });
 }
 
