@@ -7,6 +7,7 @@
 #include "core/config/config.h"
 #include "core/config/convert.h"
 #include "core/config/knob.h"
+#include "core/config/optimizer_check.h"
 #include "core/config/yaml_tree.h"
 
 namespace t2i {
@@ -247,10 +248,11 @@ void check_together(Loader& load) {
     load.note(where("validation.images"),
               fmt::format("validation.images has {} entries, validation.prompts {}", images, prompts), "",
               "give one image per prompt, or one for all", "E1011");
-  if (c.optimizer.lr_scheduler == "polynomial" && c.optimizer.learning_rate <= 1e-7)
+  if (c.optimizer.lr_scheduler == "polynomial" && learning_rate_of(c.optimizer) <= 1e-7)
     load.note(where("optimizer.learning_rate"),
-              fmt::format("optimizer.learning_rate = {} is not above 1e-7", c.optimizer.learning_rate),
+              fmt::format("optimizer.learning_rate = {} is not above 1e-7", learning_rate_of(c.optimizer)),
               "The schedule polynomial ends there", "raise it, or take another optimizer.lr_scheduler", "E1011");
+  for (Error& error : check_optimizer(c)) load.errors.push_back(std::move(error));
 }
 
 }  // namespace

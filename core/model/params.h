@@ -34,6 +34,7 @@ class ParamStore {
   std::vector<Parameter> added;        // trained beside them by the core: what adapters are made of
   at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
   at::Tensor frozen;                   // flat; undefined when everything is trained
+  bool keeps_gradients = true;         // false, before allocate(): a parameter has a gradient only while backward makes it
   bool recompute = false;              // blocks are run again in backward instead of keeping what they made
 
   explicit ParamStore(std::string part_name) : part(std::move(part_name)) {}

@@ -106,7 +106,7 @@ std::string write_final_folder(const Session& session, const TrainState& state, 
     if (part.name == state.weights->part) {
       make_folders(to);
       write_json_file(to / "config.json", session.model->configuration(part.name));
-      at::Tensor flat = (state.ema.average.defined() ? state.ema.average : state.weights->trained).to(at::kCPU);
+      at::Tensor flat = shown_weights(state).to(state.weights->trained.scalar_type()).to(at::kCPU);
       at::Tensor frozen = state.weights->frozen.defined() ? state.weights->frozen.to(at::kCPU) : at::Tensor();
       std::vector<TensorSource> sources;
       for (const Parameter& p : state.weights->parameters) sources.push_back(tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)));

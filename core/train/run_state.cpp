@@ -26,15 +26,16 @@ static void require_matches(const Session& session, const Config& config) {
 
 TrainState start_state(Session& session, const Config& config, at::ScalarType compute) {
   TrainState state;
-  session.model->build(session.model->denoiser());
+  ParamStore& denoiser = session.model->build(session.model->denoiser());
+  denoiser.keeps_gradients = !config.optimizer.fused_backward;
   require_matches(session, config);
   const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
   state.weights = &load_part(session, config, session.model->denoiser(), dtype_from(config.train.dtype, "train.dtype"),
                              [&](const std::string& name) { return matches_any(name, trained); });
   state.weights->recompute = config.train.gradient_checkpointing;
-  state.optimizer = make_optimizer_state(state.weights->trained);
+  state.optimizer = Optimizer(config.optimizer, *state.weights, config.train.seed);
   state.loss_scale = LossScale(session.device, compute == at::kHalf);
-  if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);
+  if (config.train.use_ema) state.ema.start(state.optimizer.exact(), config.train.ema_decay);
   return state;
 }
 
