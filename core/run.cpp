@@ -19,6 +19,7 @@
 #include "core/train/adapter.h"
 #include "core/train/bad_samples.h"
 #include "core/train/final_folder.h"
+#include "core/train/fused_backward.h"
 #include "core/train/loop.h"
 #include "core/train/pattern.h"
 #include "core/train/resume.h"
@@ -54,6 +55,9 @@ int run_command(const RunOptions& options) {
   std::optional<RunLock> lock;
   if (group->is_first()) lock.emplace(RunLock::acquire(config.output, options.steal_lock).take());
   group->barrier("the output folder's lock");
+  if (config.optimizer.fused_backward && group->world() > 1)
+    fail({"optimizer.fused_backward", fmt::format("does not go with {} processes", group->world()), "They average their gradients before the weights change",
+          "set it to false, or run one process", "E7204", Exit::config});
 
   // What would otherwise be found after hours.
   require_parts(*session, {"text_encoder", "vae", "denoiser"});
@@ -109,8 +113,11 @@ int run_command(const RunOptions& options) {
   BatchSource batches(dataset, loader, encoder, plan, session->device);
   std::unique_ptr<Reducer> reducer;
   if (group->world() > 1) reducer = make_reducer(*group, *state.weights);
+  std::unique_ptr<FusedBackward> fused;
+  const std::vector<const Parameter*> watched = watched_parameters(*state.weights, session->model->about());
+  if (config.optimizer.fused_backward) fused = std::make_unique<FusedBackward>(*state.weights, state.optimizer, watched);
   StepContext context{*session->model, *session->task, *session->loss, *group, config.train, config.optimizer, compute, reducer.get(),
-                      watched_parameters(*state.weights, session->model->about())};
+                      watched, fused.get()};
   LoopHooks hooks;
   hooks.report = [&] { bad_samples.collect(loader, logbook); };
   hooks.save = [&] {

@@ -13,19 +13,19 @@
 namespace t2i {
 namespace {
 
-// For its lifetime the trained weights are their average.
-class AverageInPlace {
+// For its lifetime the trained weights are those to draw with: their average, where there is one.
+class ShownInPlace {
   at::Tensor weights_, kept_;
 
  public:
-  explicit AverageInPlace(TrainState& state) {
-    if (!state.ema.average.defined()) return;
+  explicit ShownInPlace(TrainState& state) {
+    if (!state.ema.average.defined() && !state.optimizer.has_average()) return;
     at::NoGradGuard no_grad;
     weights_ = state.weights->trained;
     kept_ = weights_.clone();
-    weights_.copy_(state.ema.average);
+    weights_.copy_(shown_weights(state));
   }
-  ~AverageInPlace() {
+  ~ShownInPlace() {
     at::NoGradGuard no_grad;
     if (kept_.defined()) weights_.copy_(kept_);
   }
@@ -115,7 +115,7 @@ void check_validation(Session& session, const Config& config) {
 static void draw_all(Session& session, const Config& config, TrainState& state, Logbook& logbook) {
   const ValidationConfig& v = config.validation;
   at::NoGradGuard no_grad;
-  AverageInPlace average(state);
+  ShownInPlace shown(state);
   std::unique_ptr<Task> task = task_for_drawing(session, config);
   Painter painter(*session.model, *task, session.device, at::kFloat);
   int64_t side = side_px(session, config);

@@ -7,7 +7,7 @@
 namespace t2i {
 
 // One picture per validation.prompts × validation.num_images into OUTPUT/validation_images/step-SSSSSSS/, and into
-// TensorBoard. With an average of the weights (train.use_ema) the average draws. Nothing when there are no prompts.
+// TensorBoard. With an average of the weights (train.use_ema, or the optimizer's own) the average draws. Nothing when there are no prompts.
 // A signal to stop ends it between two steps of the sampler; pictures that are done stay.
 void draw_validation_pictures(Session& session, const Config& config, TrainState& state, Logbook& logbook);
 

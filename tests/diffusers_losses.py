@@ -67,8 +67,8 @@ def pixels(path, flip):
     return (picture[:, ::-1] if flip else picture).transpose(2, 0, 1) / 127.5 - 1
 
 
-def losses(root, task, loss, plan, vae_dtype="float32", text_dtype="float32"):
-    """Loss and gradient norm of each step; `plan` holds the constants of make_losses.py."""
+def losses(root, task, loss, plan, vae_dtype="float32", text_dtype="float32", optimizer=None, schedule="cosine"):
+    """Loss and gradient norm of each step; `plan` holds the constants of make_losses.py. `optimizer` makes one of parameters."""
     import torch
     from diffusers import DDPMScheduler, StableDiffusionPipeline
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -76,7 +76,7 @@ def losses(root, task, loss, plan, vae_dtype="float32", text_dtype="float32"):
     from diffusers.training_utils import compute_snr
 
     pipe = StableDiffusionPipeline.from_pretrained(root / "model", safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-    unet, vae, schedule = pipe.unet, pipe.vae, DDPMScheduler.from_config(pipe.scheduler.config)
+    unet, vae, noising = pipe.unet, pipe.vae, DDPMScheduler.from_config(pipe.scheduler.config)
     rows = [json.loads(line) for line in (pathlib.Path(root) / "data" / "metadata.jsonl").read_text().splitlines()]
     if task == "ip2p":  # four more channels, zero at first
         first = unet.conv_in
@@ -88,8 +88,11 @@ def losses(root, task, loss, plan, vae_dtype="float32", text_dtype="float32"):
     vae.to(getattr(torch, vae_dtype))
     pipe.text_encoder.to(getattr(torch, text_dtype))
     unet.train()
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=plan.LEARNING_RATE, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
-    rates = get_scheduler("cosine", optimizer, num_warmup_steps=plan.WARMUP, num_training_steps=plan.STEPS)
+    if optimizer is None:
+        optimizer = torch.optim.AdamW(unet.parameters(), lr=plan.LEARNING_RATE, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
+    else:
+        optimizer = optimizer(unet.parameters())
+    rates = None if optimizer.defaults.get("lr") is None else get_scheduler(schedule, optimizer, num_warmup_steps=plan.WARMUP, num_training_steps=plan.STEPS)
 
     @torch.no_grad()
     def prompt_embeds(text):
@@ -122,18 +125,19 @@ def losses(root, task, loss, plan, vae_dtype="float32", text_dtype="float32"):
             positions = [(step * plan.ACCUMULATE + k) * plan.BATCH + i for i in range(plan.BATCH)]
             latents, prompts, sources, noise, timesteps = zip(*(sample((plan.SEED, step, at)) for at in positions))
             noise, timesteps = torch.cat(noise), torch.tensor(timesteps)
-            noisy = schedule.add_noise(torch.cat(latents), noise, timesteps)
+            noisy = noising.add_noise(torch.cat(latents), noise, timesteps)
             if task == "ip2p":
                 noisy = torch.cat([noisy, torch.cat(sources)], 1)
             error = (unet(noisy, timesteps, torch.cat(prompts)).sample - noise).square().mean([1, 2, 3])
             if loss == "min_snr":
-                snr = compute_snr(schedule, timesteps)
+                snr = compute_snr(noising, timesteps)
                 error = error * snr.clamp(max=5) / snr
             (error.mean() / plan.ACCUMULATE).backward()
             total += error.mean().item() / plan.ACCUMULATE
         seen["loss"].append(total)
         seen["grad_norm"].append(torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0).item())
         optimizer.step()
-        rates.step()
+        if rates:
+            rates.step()
         optimizer.zero_grad()
     return seen

@@ -18,6 +18,7 @@
 #include "bench/step/process.h"
 #include "core/base/json.h"
 #include "core/checkpoint/safetensors.h"
+#include "core/config/optimizer_check.h"
 #include "core/kernel/draw.h"
 #include "core/memory/host_allocator.h"
 #include "core/model/load.h"
@@ -109,12 +110,12 @@ Json timed_steps(Session& session, const Config& config, const Tensors& batch, i
   state.weights = &load_part(session, config, session.model->denoiser(), at::kFloat, is_trained);
   double load_seconds = now_seconds() - before;
   state.weights->recompute.every = config.train.gradient_checkpointing;
-  state.optimizer = make_optimizer_state(state.weights->trained);
+  state.optimizer = Optimizer(config.optimizer, *state.weights, config.train.seed);
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
   state.loss_scale = LossScale(session.device, compute == at::kHalf);
   auto group = single_group();
   StepContext context{*session.model,   *session.task, *session.loss, *group, config.train,
-                      config.optimizer, compute,       nullptr,       {}};
+                      config.optimizer, compute,       nullptr,       {},            nullptr};
 
   std::vector<double> losses, seconds, processor;
   double first_step = 0;
@@ -122,7 +123,7 @@ Json timed_steps(Session& session, const Config& config, const Tensors& batch, i
     if (ops && k + 1 == steps) start_op_times();
     before = now_seconds();
     double processor_before = processor_seconds();
-    StepResult result = train_step(context, state, config.optimizer.learning_rate, false,
+    StepResult result = train_step(context, state, learning_rate_of(config.optimizer), false,
                                    [&](int64_t) { return batch_of_step(batch, state.step); });
     losses.push_back(result.loss.item<double>());
     seconds.push_back(now_seconds() - before);

@@ -84,8 +84,8 @@ struct LoraConfig {
 };
 
 struct OptimizerConfig {
-  std::string name = "adamw";
-  double learning_rate = 1e-4;
+  std::string name = "adamw";           // optimizer_check.h knows which
+  std::optional<double> learning_rate;  // empty: the optimizer's own, learning_rate_of()
   std::string lr_scheduler = "constant";  // lr_schedule.h knows the names
   int64_t lr_warmup_steps = 0;
   int64_t lr_num_cycles = 1;  // of cosine_with_restarts
@@ -94,6 +94,32 @@ struct OptimizerConfig {
   double adam_beta2 = 0.999;
   double adam_weight_decay = 1e-2;
   double adam_epsilon = 1e-8;
+  double lion_beta1 = 0.9;
+  double lion_beta2 = 0.99;
+  double lion_weight_decay = 0;
+  double adafactor_beta1 = 0;  // 0: no first moment
+  double adafactor_decay_rate = -0.8;
+  double adafactor_eps1 = 1e-30;
+  double adafactor_eps2 = 1e-3;
+  double adafactor_clip_threshold = 1.0;
+  double adafactor_weight_decay = 0;
+  bool adafactor_scale_parameter = true;
+  bool adafactor_relative_step = true;
+  bool adafactor_warmup_init = false;
+  double prodigy_beta3 = 0;  // 0: the root of adam_beta2
+  double prodigy_weight_decay = 0;
+  bool prodigy_decouple = true;
+  bool prodigy_use_bias_correction = false;
+  bool prodigy_safeguard_warmup = false;
+  double prodigy_d0 = 1e-6;
+  double prodigy_d_coef = 1.0;
+  double prodigy_growth_rate = 0;  // 0: any
+  double schedule_free_weight_decay = 0;
+  int64_t schedule_free_warmup_steps = 0;
+  double schedule_free_r = 0;
+  double schedule_free_weight_lr_power = 2.0;
+  std::string bf16_weights = "split";  // split, stochastic_rounding, plain
+  bool fused_backward = false;         // each weight is updated as soon as backward has its gradient
 };
 
 struct CheckpointConfig {

@@ -134,6 +134,9 @@ TEST(Config, TypesAndRanges) {
   EXPECT_THAT(first("optimizer: {learning_rate: .inf}"), HasSubstr("not a number"));
   EXPECT_THAT(first("optimizer: {learning_rate: 1e999}"), HasSubstr("not a number"));
   EXPECT_THAT(first("optimizer: {adam_beta1: 1}"), HasSubstr("is too large"));
+  EXPECT_THAT(first("optimizer: {learning_rate: null}"), "accepted");
+  EXPECT_THAT(first("optimizer: {name: lion, lion_beta2: 0.5}"), "accepted");
+  EXPECT_THAT(first("optimizer: {lion_beta2: 0.5}"), HasSubstr("a.yaml:1:25: optimizer.lion_beta2 is an option of lion. optimizer.name is adamw."));
   EXPECT_THAT(first("optimizer: {adam_epsilon: 0}"),
               HasSubstr("is too small. Expected a number above 0 and at most 1"));
   EXPECT_THAT(first("data: {random_flip: maybe}"), HasSubstr("neither true nor false"));

@@ -39,6 +39,10 @@ Knob&& Knob::one_of(std::vector<std::string> names) && {
   if (type == KnobType::text) type = KnobType::choice;
   return std::move(*this);
 }
+Knob&& Knob::read_by(std::vector<std::string> names) && {
+  only_for = std::move(names);
+  return std::move(*this);
+}
 Knob&& Knob::safe() && {
   safe_on_resume = true;
   return std::move(*this);

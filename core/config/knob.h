@@ -31,6 +31,7 @@ struct Knob {
   bool above_minimum = false;  // the minimum itself is out of range
   bool below_maximum = false;  // likewise
   std::vector<std::string> choices;
+  std::vector<std::string> only_for;  // names of the section's component that read it; empty: all do
   bool safe_on_resume = false;  // may change between a run and its continuation: no step computes anything else
   std::string doc;              // one sentence
   std::string example;          // for messages, where the default tells too little
@@ -48,6 +49,7 @@ struct Knob {
   Knob&& at_most(double high) &&;
   Knob&& below(double high) &&;
   Knob&& one_of(std::vector<std::string> names) &&;
+  Knob&& read_by(std::vector<std::string> names) &&;
   Knob&& safe() &&;
   Knob&& such_as(std::string text) &&;
 };

@@ -1,94 +1,12 @@
 // The tables: a row per field, its sentence, its range. Long because it is a table.
 #include <algorithm>
-#include <type_traits>
 
-#include "core/base/lr_schedule.h"
-#include "core/config/knob.h"
+#include "core/config/knob_table.h"
 
 namespace t2i {
 namespace {
 
-using Json = nlohmann::json;
-using Ordered = nlohmann::ordered_json;
-
-template <class T>
-constexpr bool is_optional = std::is_same_v<T, std::optional<int64_t>> || std::is_same_v<T, std::optional<double>>;
-
-template <class T>
-constexpr KnobType type_of() {
-  if constexpr (std::is_same_v<T, bool>) return KnobType::boolean;
-  if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, std::optional<int64_t>>) return KnobType::integer;
-  if constexpr (std::is_same_v<T, double> || std::is_same_v<T, std::optional<double>>) return KnobType::number;
-  if constexpr (std::is_same_v<T, std::string>) return KnobType::text;
-  if constexpr (std::is_same_v<T, std::vector<std::string>>) return KnobType::list;
-  if constexpr (std::is_same_v<T, std::map<std::string, std::string>>) return KnobType::map;
-  if constexpr (std::is_same_v<T, ComponentConfig>) return KnobType::component;
-}
-
-template <class T>
-Ordered to_value(const T& field) {
-  if constexpr (is_optional<T>) {
-    return field ? Ordered(*field) : Ordered();
-  } else if constexpr (std::is_same_v<T, ComponentConfig>) {
-    if (field.options.empty()) return field.name.empty() ? Ordered() : Ordered(field.name);
-    Ordered out;
-    out["name"] = field.name.empty() ? Ordered() : Ordered(field.name);
-    for (const auto& [key, value] : field.options.items()) out[key] = value;
-    return out;
-  } else {
-    return field;
-  }
-}
-
-template <class T>
-void from_value(const Json& value, T& field) {
-  if constexpr (is_optional<T>) {
-    field = value.is_null() ? std::nullopt : std::optional(value.get<typename T::value_type>());
-  } else if constexpr (std::is_same_v<T, std::string>) {
-    field = value.is_null() ? "" : value.get<std::string>();
-  } else if constexpr (std::is_same_v<T, ComponentConfig>) {
-    field = {};
-    if (value.is_string()) field.name = value.get<std::string>();
-    if (!value.is_object()) return;
-    field.options = value;
-    field.options.erase("name");
-    if (auto name = value.find("name"); name != value.end() && name->is_string()) field.name = name->get<std::string>();
-  } else {
-    field = value.get<T>();
-  }
-}
-
-// `reach` finds the field in a Config; it is used for reading and for writing.
-template <class T, class Reach>
-Knob make(std::string key, Reach reach, std::string doc) {
-  Knob knob;
-  knob.key = std::move(key);
-  knob.type = type_of<T>();
-  knob.nullable = is_optional<T> || std::is_same_v<T, ComponentConfig>;
-  knob.doc = std::move(doc);
-  knob.read = [reach](const Config& config) { return to_value<T>(reach(const_cast<Config&>(config))); };
-  knob.write = [reach](Config& config, const Json& value) { from_value<T>(value, reach(config)); };
-  return knob;
-}
-
-template <class T>
-Knob top(const char* name, T Config::*field, const char* doc) {
-  return make<T>(
-      name, [field](Config& config) -> T& { return config.*field; }, doc);
-}
-
-template <class Section>
-struct Table {
-  std::string section;
-  Section Config::*in_config;
-  template <class T>
-  Knob operator()(const char* name, T Section::*field, const char* doc) const {
-    auto reach = [in = in_config, field](Config& config) -> T& { return config.*in.*field; };
-    return make<T>(section + "." + name, reach, doc);
-  }
-};
-
-constexpr double max_pixels_limit = 1e10, any_count = 1e12;
+constexpr double max_pixels_limit = 1e10;
 
 std::vector<Knob> component_knobs() {
   return {
@@ -224,7 +142,10 @@ std::vector<Knob> train_knobs() {
       train("num_threads", &T::num_threads, "Threads of the CPU's arithmetic; 0 takes every core.")
           .at_least(0)
           .at_most(4096),
-      train("dtype", &T::dtype, "How the trained weights are stored.").one_of({"float32"}),
+      train("dtype", &T::dtype,
+            "How the trained weights are stored. With bfloat16 the whole network is computed in it too; "
+            "optimizer.bf16_weights says how small changes are kept.")
+          .one_of({"float32", "bfloat16"}),
       train("log_every_steps", &T::log_every_steps,
             "Metrics are fetched from the device and written every so many steps.")
           .at_least(1)
@@ -265,32 +186,6 @@ std::vector<Knob> lora_knobs() {
           .or_null()
           .such_as("runs/first/final"),
       lora("formats", &L::formats, "The forms in which final/ holds the adapter.").one_of({"diffusers", "kohya"}),
-  };
-}
-
-std::vector<Knob> optimizer_knobs() {
-  Table<OptimizerConfig> optimizer{"optimizer", &Config::optimizer};
-  using O = OptimizerConfig;
-  return {
-      optimizer("name", &O::name, "The optimizer.").one_of({"adamw"}),
-      optimizer("learning_rate", &O::learning_rate, "The highest learning rate of the schedule.")
-          .at_least(0)
-          .at_most(1000),
-      optimizer("lr_scheduler", &O::lr_scheduler, "How the learning rate moves over the run.")
-          .one_of(lr_schedule_names()),
-      optimizer("lr_warmup_steps", &O::lr_warmup_steps,
-                "Steps over which the learning rate climbs from 0; the schedule constant has no warm-up.")
-          .at_least(0)
-          .at_most(any_count),
-      optimizer("lr_num_cycles", &O::lr_num_cycles, "Restarts of cosine_with_restarts.").at_least(1).at_most(1e6),
-      optimizer("lr_power", &O::lr_power, "Exponent of polynomial.").above(0).at_most(100),
-      optimizer("adam_beta1", &O::adam_beta1, "Decay of the mean of the gradients.").at_least(0).below(1),
-      optimizer("adam_beta2", &O::adam_beta2, "Decay of the mean of the squared gradients.").at_least(0).below(1),
-      optimizer("adam_weight_decay", &O::adam_weight_decay,
-                "Share of the weights that a step takes away, times the learning rate.")
-          .at_least(0)
-          .at_most(1000),
-      optimizer("adam_epsilon", &O::adam_epsilon, "Added to the denominator of an update.").above(0).at_most(1),
   };
 }
 

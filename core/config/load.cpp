@@ -8,6 +8,7 @@
 #include "core/config/config.h"
 #include "core/config/convert.h"
 #include "core/config/knob.h"
+#include "core/config/optimizer_check.h"
 #include "core/config/yaml_tree.h"
 
 namespace t2i {
@@ -269,11 +270,12 @@ void check_together(Loader& load) {
     load.note(where("train.checkpoint_every_n_blocks"),
               "train.checkpoint_every_n_blocks and train.activation_memory_gb both choose which blocks are computed again", "",
               "set one of them", "E1011");
-  if (c.optimizer.lr_scheduler == "polynomial" && c.optimizer.learning_rate <= 1e-7)
+  if (c.optimizer.lr_scheduler == "polynomial" && learning_rate_of(c.optimizer) <= 1e-7)
     load.note(where("optimizer.learning_rate"),
-              fmt::format("optimizer.learning_rate = {} is not above 1e-7", c.optimizer.learning_rate),
+              fmt::format("optimizer.learning_rate = {} is not above 1e-7", learning_rate_of(c.optimizer)),
               "The schedule polynomial ends there", "raise it, or take another optimizer.lr_scheduler", "E1011");
   check_lora(load, where);
+  for (Error& error : check_optimizer(c)) load.errors.push_back(std::move(error));
 }
 
 }  // namespace
@@ -330,10 +332,10 @@ std::vector<Error> missing_for_run(const Config& config) {
 
 std::vector<Error> nothing_to_pack(const Config& config) {
   const std::string key = "model.quantization", &asked = config.model.quantization;
-  if (asked == "none" || !config.train.parameters.empty()) return {};
+  if (asked == "none" || config.lora.rank || !config.train.parameters.empty()) return {};
   auto at = config.positions.find(key);
   return {{at == config.positions.end() ? key : at->second, fmt::format("{} packs weights that are not trained, and every weight is trained", asked), "",
-           "say with train.parameters which weights are trained, or leave model.quantization out", "E7150", Exit::config}};
+           "train an adapter beside them (lora.rank), say with train.parameters which weights are trained, or leave model.quantization out", "E7150", Exit::config}};
 }
 
 }  // namespace t2i

@@ -123,7 +123,7 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
     at::NoGradGuard no_grad;
     WithoutAutocast as_it_is;
     at::Tensor x = saved[0].to(at::kFloat), weight = wants_grad_x ? as(type, saved[1]) : saved[1],
-               place = saved[1].grad();
+               place = gradient_place(saved[1]);
     at::Tensor g = grads[0].to(at::kFloat).contiguous(), grad_x, grad_bias;
     PatchShape s = patch_shape(x, weight, stride, padding);
     Way way = way_of(s, x.size(0), weight);

@@ -11,10 +11,19 @@
 
 namespace t2i {
 
+static bool on_demand = false;
+GradientsOnDemand::GradientsOnDemand() { on_demand = true; }
+GradientsOnDemand::~GradientsOnDemand() { on_demand = false; }
+
 bool adds_in_place(const at::Tensor& weight) {
-  return at::GradMode::is_enabled() && weight.is_cpu() && !in_dry_run_of_gpu() &&
-         weight.scalar_type() == at::kFloat && weight.is_leaf() && weight.requires_grad() &&
-         weight.grad().defined() && weight.grad().is_contiguous() && weight.is_contiguous();
+  return at::GradMode::is_enabled() && weight.is_cpu() && !in_dry_run_of_gpu() && weight.scalar_type() == at::kFloat && weight.is_leaf() &&
+         weight.requires_grad() && weight.is_contiguous() &&
+         (weight.grad().defined() ? weight.grad().is_contiguous() : on_demand);
+}
+
+at::Tensor gradient_place(const at::Tensor& weight) {
+  if (!weight.grad().defined()) weight.mutable_grad() = at::zeros_like(weight);
+  return weight.grad();
 }
 
 bool in_float32(const at::Tensor& x) {
@@ -50,8 +59,7 @@ struct Linear : torch::autograd::Function<Linear> {
     at::Tensor grad_x, grad_bias;
     if (ctx->needs_input_grad(0))
       grad_x = g.mm(type == at::kFloat ? weight : rounded(weight, type)).view(x.sizes()).to(type);
-    weight.grad().addmm_(g.t(),
-                         x.reshape({-1, weight.size(1)}));  // an undefined gradient still wakes post-accumulate hooks
+    gradient_place(weight).addmm_(g.t(), x.reshape({-1, weight.size(1)}));  // an undefined gradient still wakes post-accumulate hooks
     if (ctx->saved_data["bias"].toBool()) grad_bias = g.sum(0);
     return {grad_x, at::Tensor(), grad_bias, at::Tensor(), at::Tensor()};
   }

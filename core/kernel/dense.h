@@ -20,8 +20,19 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t stride,
                   int64_t padding, int64_t dilation, int64_t groups, Values values = Values::made);
 
-// True when gradients of `weight` may be added to weight.grad() in place: a trained leaf in float32 on the CPU.
+// True when gradients of `weight` may be added to gradient_place() in place: a trained leaf in float32 on the CPU.
 bool adds_in_place(const at::Tensor& weight);
+
+// weight.grad(), zeros where there is none yet.
+at::Tensor gradient_place(const at::Tensor& weight);
+
+// For its lifetime a trained leaf may be without a gradient and gets one when backward has something to add.
+class GradientsOnDemand {
+ public:
+  GradientsOnDemand();
+  ~GradientsOnDemand();
+  GradientsOnDemand(const GradientsOnDemand&) = delete;
+};
 
 // True when a product with x is done in float32.
 bool in_float32(const at::Tensor& x);

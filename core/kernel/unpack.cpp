@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "core/base/dry_run.h"
 #include "core/kernel/nf4.h"
 #include "core/kernel/packed_rows.h"
 #include "core/kernel/processor.h"
@@ -55,6 +56,7 @@ void unpack_nf4_cpu(const at::Tensor& codes, const at::Tensor& scales, const at:
   const bool twice = scales.scalar_type() == at::kByte;
   TORCH_CHECK(scales.numel() == blocks && (!twice || block_scales.numel() == (blocks + nf4_scales_block - 1) / nf4_scales_block),
               "there are ", scales.numel(), " scales for ", blocks, " blocks");
+  if (in_dry_run()) return;
   const std::span<const uint8_t> bytes(codes.const_data_ptr<uint8_t>(), static_cast<size_t>(codes.numel()));
   // A task is a block of scales: so each of its own is known.
   at::parallel_for(0, (blocks + nf4_scales_block - 1) / nf4_scales_block, 1, [&](int64_t first, int64_t last) {
@@ -84,6 +86,7 @@ void unpack_int8_cpu(const at::Tensor& codes, const at::Tensor& scales, at::Tens
   require(codes, at::kChar, scales, codes.numel(), out);
   const int64_t rows = scales.numel(), each = rows ? codes.numel() / rows : 0;
   TORCH_CHECK(rows * each == codes.numel() && scales.scalar_type() == at::kFloat, "there are ", rows, " scales for ", codes.numel(), " codes");
+  if (in_dry_run()) return;
   at::parallel_for(0, rows, std::max<int64_t>(1, piece / std::max<int64_t>(1, each)), [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row)
       in_pieces(row * each, (row + 1) * each, out, [&](int64_t at, std::span<float> to) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/base/dry_run.h"
 #include "core/kernel/nf4.h"
 #include "core/kernel/unpack.h"
 
@@ -31,6 +32,11 @@ PackedWeight pack_nf4(const at::Tensor& weight) {
   at::Tensor scales = at::empty({blocks}, at::kFloat);
   uint8_t* codes = packed.codes.mutable_data_ptr<uint8_t>();
   float* scale = scales.mutable_data_ptr<float>();
+  if (in_dry_run()) {  // shapes alone
+    packed.scales = at::empty({blocks}, at::kByte);
+    packed.block_scales = at::empty({(blocks + nf4_scales_block - 1) / nf4_scales_block}, at::kFloat);
+    return packed;
+  }
   at::parallel_for(0, (count + at_once - 1) / at_once, 1, [&](int64_t first, int64_t last) {
     at::NoGradGuard no_grad;
     for (int64_t begin = first * at_once; begin < std::min(last * at_once, count); begin += at_once) {
@@ -56,7 +62,7 @@ PackedWeight pack_int8(const at::Tensor& weight) {
   const at::Tensor matrix = weight.reshape({rows, -1});
   const int64_t each = matrix.size(1), rows_at_once = std::max<int64_t>(1, (at_once << 4) / std::max<int64_t>(1, each));
   PackedWeight packed{PackedWeight::Form::int8, weight.sizes().vec(), at::empty({rows, each}, at::kChar), at::empty({rows}, at::kFloat), {}, 0};
-  for (int64_t begin = 0; begin < rows; begin += rows_at_once) {
+  for (int64_t begin = 0; begin < rows && !in_dry_run(); begin += rows_at_once) {
     const int64_t n = std::min(rows_at_once, rows - begin);
     at::Tensor part = matrix.narrow(0, begin, n).to(at::kHalf).to(at::kFloat), largest = part.abs().amax(1);
     at::Tensor factor = (largest.reciprocal() * 127.0).masked_fill_(largest == 0, 0);

@@ -48,7 +48,8 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
   auto options = at::TensorOptions().dtype(dtype).device(device);
   // Every weight is written by who loads it; to zero gigabytes first would take a third of that time once more.
   if (totals[0]) frozen = at::empty({totals[0]}, options);
-  if (totals[1]) trained = at::empty({totals[1]}, options), trained_grad = at::empty({totals[1]}, options);
+  if (totals[1]) trained = at::empty({totals[1]}, options);
+  if (totals[1] && keeps_gradients) trained_grad = at::empty({totals[1]}, options);
   auto give_view = [&](Parameter& p) {
     const at::Tensor& flat = p.trainable ? trained : frozen;
     const int64_t n = elements(p.shape), room = (n + alignment - 1) / alignment * alignment;
@@ -56,7 +57,7 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
     p.value = flat.narrow(0, p.offset, n).view(p.shape).detach();
     if (!p.trainable) return;
     p.value.requires_grad_(true);
-    p.value.mutable_grad() = trained_grad.narrow(0, p.offset, n).view(p.shape);
+    if (keeps_gradients) p.value.mutable_grad() = trained_grad.narrow(0, p.offset, n).view(p.shape);
   };
   for (Parameter* p : placed) give_view(*p);
 }

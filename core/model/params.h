@@ -39,6 +39,7 @@ class ParamStore {
   at::Tensor frozen;                   // flat; undefined when everything is trained or packed
   at::ScalarType dtype = at::kFloat;   // of the flat buffers
   at::Device device = at::kCPU;        // of all weights
+  bool keeps_gradients = true;         // false, before allocate(): a parameter has a gradient only while backward makes it
   RecomputePlan recompute;             // these blocks are run again in backward instead of keeping what they made
   std::shared_ptr<Offload> offload;    // where what they run on waits; null: where it is
   int64_t blocks_met = 0;              // by this forward pass

@@ -6,6 +6,7 @@
 
 #include "core/memory/dry_run.h"
 #include "core/precision/device.h"
+#include "core/train/fused_backward.h"
 #include "core/train/batch.h"
 #include "core/train/run_state.h"
 #include "core/train/step.h"
@@ -112,6 +113,9 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
   const int64_t side = resolution_of(config, *session.model), n = config.train.train_batch_size;
   auto group = single_group();
   StepContext context{*session.model, *session.task, *session.loss, *group, config.train, config.optimizer, compute, nullptr, {}};
+  std::unique_ptr<FusedBackward> fused;
+  if (config.optimizer.fused_backward) fused = std::make_unique<FusedBackward>(*state.weights, state.optimizer, context.watched);
+  context.fused = fused.get();
   Encoder encoder(*session.model, *session.task, session.device);
   uint64_t before_block = 0;
   std::vector<BlockKept> blocks;
@@ -127,7 +131,7 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
     for (const auto& [name, t] : batch)
       if (name.starts_with("null_")) out.a_text += t.nbytes() / static_cast<uint64_t>(n);
     out.step = std::max(out.step, counter.beyond([&] {
-      train_step(context, state, config.optimizer.learning_rate, false, [&](int64_t) {
+      train_step(context, state, learning_rate_of(config.optimizer), false, [&](int64_t) {
         blocks.clear();
         return batch;
       });

@@ -85,7 +85,7 @@ uint64_t adapter_bytes(const Config& config, const TrainState& state) {
 void write_adapter_files(const Session& session, const Config& config, const TrainState& state, const Path& folder) {
   at::NoGradGuard no_grad;
   const ParamStore& store = *state.weights;
-  const at::Tensor flat = (state.ema.average.defined() ? state.ema.average : store.trained).detach().to(at::kCPU, at::kFloat);
+  const at::Tensor flat = shown_weights(state).detach().to(at::kCPU, at::kFloat);
   const SessionAdapterNames names(session);
   std::vector<LayerAdapter> layers = trained_layers(store, flat, config.lora, names.part(store.part));
   for (const std::string& text : config.lora.text_encoders)

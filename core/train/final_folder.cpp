@@ -92,7 +92,7 @@ void write_pipeline(const Session& session, const TrainState& state, const fs::p
       Json config = session.model->configuration(part.name);
       const ParamStore& weights = *state.weights;
       const bool packed = weights.packed_bytes() > 0;  // what is not trained is then as it was read
-      at::Tensor flat = (state.ema.average.defined() ? state.ema.average : weights.trained).to(at::kCPU);
+      at::Tensor flat = shown_weights(state).to(weights.trained.scalar_type()).to(at::kCPU);
       at::Tensor frozen = weights.frozen.defined() ? weights.frozen.to(at::kCPU) : at::Tensor();
       auto held = [&](const Parameter& p) { return tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)); };
       std::vector<TensorSource> sources;

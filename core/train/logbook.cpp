@@ -149,7 +149,8 @@ void Logbook::flush() {
     if (!bad) continue;
     if (++s.bad_steps > s.config.train.max_nan_skips)
       fail({fmt::format("step {}", r.step), fmt::format("the loss or its gradient is no number (loss {})", m.loss),
-            fmt::format("It did not change the weights{}. Its samples: {}",
+            fmt::format("{}{}. Its samples: {}",
+                        s.config.optimizer.fused_backward ? "Weights have changed while it went backward" : "It did not change the weights",
                         s.saved_step ? fmt::format("; checkpoint-{} is from before it", s.saved_step) : "",
                         samples_of_bad_step(s.group, r.samples, std::isfinite(own_value[static_cast<int64_t>(i)][loss_column]))),
             "look at these samples; lower optimizer.learning_rate, set train.mixed_precision: fp32, or leave such "

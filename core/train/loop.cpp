@@ -6,6 +6,7 @@
 
 #include "core/base/kill_point.h"
 #include "core/base/lr_schedule.h"
+#include "core/config/optimizer_check.h"
 #include "core/train/stop_signal.h"
 
 namespace t2i {
@@ -13,7 +14,7 @@ namespace t2i {
 static double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 static LrSchedule schedule_of(const OptimizerConfig& o, int64_t max_steps) {
-  LrSchedule s{o.lr_scheduler, o.lr_warmup_steps, max_steps, 1, o.lr_power, o.learning_rate};
+  LrSchedule s{o.lr_scheduler, o.lr_warmup_steps, max_steps, 1, o.lr_power, learning_rate_of(o)};
   if (o.lr_num_cycles > 0) s.cycles = static_cast<int64_t>(o.lr_num_cycles);
   return s;
 }
@@ -43,7 +44,7 @@ Exit train_loop(const Config& config, StepContext& context, TrainState& state, i
     double began = now_seconds(), waited = batches.waited_seconds;
     StepRecord record;
     record.step = state.step + 1;
-    record.learning_rate = config.optimizer.learning_rate * lr_multiplier(schedule, state.step);
+    record.learning_rate = learning_rate_at(config.optimizer, state.step, lr_multiplier(schedule, state.step));
     bool logging = record.step % log_every == 0 || record.step == plan.max_steps;
     record.result = train_step(context, state, record.learning_rate, logging, [&](int64_t) {
       Tensors batch = batches.next();

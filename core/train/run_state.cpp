@@ -37,6 +37,7 @@ static bool is_new(const Session& session, const std::string& name) {
 ParamStore& load_denoiser(Session& session, const Config& config, at::ScalarType dtype) {
   const std::string part = session.model->denoiser();
   ParamStore& store = session.model->build(part);
+  store.keeps_gradients = !config.optimizer.fused_backward;
   if (!config.lora.rank) {
     require_matches(session, config);
     const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
@@ -59,9 +60,9 @@ TrainState start_state(Session& session, const Config& config, at::ScalarType co
     state.weights->offload = offload_for(session.device);
     if (!state.weights->offload) session.notices.push_back("train.offload_activations changes nothing: a CPU's activations are in host memory already");
   }
-  state.optimizer = make_optimizer_state(state.weights->trained);
+  state.optimizer = Optimizer(config.optimizer, *state.weights, config.train.seed);
   state.loss_scale = LossScale(session.device, compute == at::kHalf);
-  if (config.train.use_ema) state.ema.start(state.weights->trained, config.train.ema_decay);
+  if (config.train.use_ema) state.ema.start(state.optimizer.exact(), config.train.ema_decay);
   return state;
 }
 

@@ -8,16 +8,25 @@
 namespace t2i {
 namespace {
 
-// Name and flat buffer of each thing that is stored per parameter.
-std::vector<std::pair<std::string, at::Tensor>> per_parameter(const TrainState& s) {
-  std::vector<std::pair<std::string, at::Tensor>> list{
-      {"weights/", s.weights->trained}, {"exp_avg/", s.optimizer.exp_avg}, {"exp_avg_sq/", s.optimizer.exp_avg_sq}};
-  if (s.ema.average.defined()) list.push_back({"ema/", s.ema.average});
+// Each thing that is stored per parameter.
+std::vector<StateBuffer> per_parameter(const TrainState& s) {
+  std::vector<Place> places;
+  for (const Parameter* p : s.weights->trained_parameters()) places.push_back({p->name, p->shape, p->offset});
+  std::vector<StateBuffer> list = s.optimizer.buffers();
+  list.insert(list.begin(), StateBuffer{"weights", s.weights->trained, places});
+  if (s.ema.average.defined()) list.push_back({"ema", s.ema.average, places});
   return list;
 }
 
-std::vector<std::pair<std::string, at::Tensor>> scalars(const TrainState& s) {
-  return {{"optimizer_step", s.optimizer.step}, {"loss_scale", s.loss_scale.value()}, {"good_steps", s.loss_scale.good_steps()}};
+std::vector<StateScalar> scalars(const TrainState& s) {
+  std::vector<StateScalar> list = s.optimizer.scalars();
+  list.emplace_back("loss_scale", s.loss_scale.value());
+  list.emplace_back("good_steps", s.loss_scale.good_steps());
+  return list;
+}
+
+at::Tensor view_of(const at::Tensor& flat, const Place& place) {
+  return flat.narrow(0, place.offset, place.elements()).view(place.shape);
 }
 
 }  // namespace
@@ -29,10 +38,7 @@ at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter) {
 uint64_t saved_bytes(const TrainState& state) {
   constexpr uint64_t header_of_a_tensor = 160, manifest = 16384;
   uint64_t bytes = manifest;
-  for (auto& [prefix, flat] : per_parameter(state)) {
-    bytes += flat.nbytes();
-    bytes += header_of_a_tensor * state.weights->trained_parameters().size();
-  }
+  for (const StateBuffer& buffer : per_parameter(state)) bytes += buffer.flat.nbytes() + header_of_a_tensor * buffer.places.size();
   return bytes;
 }
 
@@ -40,10 +46,10 @@ Committed save_state(const TrainState& state, const std::string& output, const J
   at::NoGradGuard no_grad;
   std::vector<TensorSource> sources;
   std::vector<at::Tensor> alive;
-  for (auto& [prefix, flat] : per_parameter(state)) {
-    at::Tensor on_host = flat.to(at::kCPU);
+  for (const StateBuffer& buffer : per_parameter(state)) {
+    at::Tensor on_host = buffer.flat.to(at::kCPU);
     alive.push_back(on_host);
-    for (const Parameter* p : state.weights->trained_parameters()) sources.push_back(tensor_source(prefix + p->name, view_of(on_host, *p)));
+    for (const Place& place : buffer.places) sources.push_back(tensor_source(buffer.name + "/" + place.parameter, view_of(on_host, place)));
   }
   for (auto& [name, t] : scalars(state)) {
     alive.push_back(t.to(at::kCPU).contiguous());
@@ -66,8 +72,8 @@ void restore_state(TrainState& state, const Checkpoint& checkpoint) {
             "use another output folder, or the configuration that this run began with", "E4130", Exit::bad_data});
     to.copy_(stored_tensor(*entry));
   };
-  for (auto& [prefix, flat] : per_parameter(state))
-    for (const Parameter* p : state.weights->trained_parameters()) copy(prefix + p->name, view_of(flat, *p));
+  for (const StateBuffer& buffer : per_parameter(state))
+    for (const Place& place : buffer.places) copy(buffer.name + "/" + place.parameter, view_of(buffer.flat, place));
   for (auto& [name, t] : scalars(state)) copy(name, t);
   if (auto damage = file.map->damage()) fail(*damage);
   state.step = checkpoint.manifest.step;

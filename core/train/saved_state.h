@@ -20,7 +20,7 @@ uint64_t saved_bytes(const TrainState& state);
 // its tensors are not this model's.
 void restore_state(TrainState& state, const Checkpoint& checkpoint);
 
-// The trained weights by name, from the average where there is one: what final/ and validation use.
+// A parameter's part of a buffer that is laid out as the trained weights, or as the frozen ones.
 at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter);
 
 }  // namespace t2i

@@ -4,10 +4,13 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "core/dist/reducer.h"
+#include "core/kernel/dense.h"
 #include "core/kernel/draw.h"
 #include "core/model/dropout.h"
 #include "core/plug/step_scope.h"
 #include "core/precision/autocast.h"
+#include "core/train/fused_backward.h"
+#include "core/train/norm.h"
 #include "core/train/objective.h"
 
 namespace t2i {
@@ -29,9 +32,8 @@ static void encode_texts(StepContext& c, Tensors& batch) {
   }
 }
 
-// One micro-batch: draw noise and timesteps, let the task drop conditioning, predict, measure, go backward.
-static Tensors forward_backward(StepContext& c, TrainState& state, Tensors batch) {
-  DropoutScope same_in_backward(batch.at("rng"));
+// One micro-batch: draw noise and timesteps, let the task drop conditioning, predict, measure.
+static Tensors forward(StepContext& c, Tensors batch) {
   encode_texts(c, batch);
   const at::Tensor& latents_BCHW = batch.at("latents");
   batch["noise"] = draw_normal(batch.at("rng"), "noise", latents_BCHW.sizes().slice(1));
@@ -39,27 +41,53 @@ static Tensors forward_backward(StepContext& c, TrainState& state, Tensors batch
   Tensors step = c.task.apply(batch);  // what the model may see
   for (const char* name : {"latents", "noise", "timesteps", "rng"}) step[name] = batch.at(name);
 
-  Tensors result = denoising_loss(c.model, c.loss, step, c.compute);
+  return denoising_loss(c.model, c.loss, step, c.compute);
+}
+
+static Tensors forward_backward(StepContext& c, TrainState& state, Tensors batch) {
+  DropoutScope same_in_backward(batch.at("rng"));
+  Tensors result = forward(c, std::move(batch));
   at::Tensor share = result.at("loss") / static_cast<double>(c.train.gradient_accumulation_steps);
   torch::autograd::backward({share * state.loss_scale.value()}, {});
   return result;
 }
 
-// Euclidean norm of a flat buffer. In blocks, and of their norms again: summed one by one in float32, a billion squares
-// come out a quarter too small.
-static at::Tensor norm_of(const at::Tensor& x) {
-  constexpr int64_t block = 1024;
-  const int64_t whole = x.numel() / block * block;
-  if (whole == 0) return at::linalg_vector_norm(x, 2, {}, false, at::kFloat);
-  at::Tensor norms = at::linalg_vector_norm(x.narrow(0, 0, whole).view({-1, block}), 2, at::IntArrayRef{1}, false, at::kFloat);
-  if (whole == x.numel()) return norm_of(norms);
-  at::Tensor rest = at::linalg_vector_norm(x.narrow(0, whole, x.numel() - whole), 2, {}, false, at::kFloat);
-  return norm_of(at::cat({norms, rest.reshape({1})}));
+// The same for weights that are updated while backward goes through them.
+static StepResult fused_step(StepContext& c, TrainState& state, double learning_rate, bool measure, Tensors batch) {
+  GradientsOnDemand none_is_kept;
+  DropoutScope same_in_backward(batch.at("rng"));
+  StepResult out;
+  out.loss_scale = state.loss_scale.value().clone();
+  Tensors result = forward(c, std::move(batch));
+  at::Tensor loss = result.at("loss");
+  out.loss = loss.detach(), out.raw_loss = result.at("raw_loss_per_sample").detach().mean();
+  at::Tensor bad = at::logical_not(at::isfinite(out.loss)).to(at::kFloat).reshape({1});
+  c.fused->begin({state.step, learning_rate, state.loss_scale.value(), bad}, measure && !c.watched.empty());
+  torch::autograd::backward({loss}, {});
+  FusedBackward::Result gradients = c.fused->finish();
+  out.grad_norm = gradients.grad_norm, out.watched_grad = gradients.watched_grad;
+  out.found_bad = at::maximum(bad, at::logical_not(at::isfinite(out.grad_norm)).to(at::kFloat).reshape({1}));
+  return out;
+}
+
+at::Tensor shown_weights(const TrainState& state) {
+  return state.ema.average.defined() ? state.ema.average : state.optimizer.shown();
+}
+
+static void end_step(StepContext& c, TrainState& state, const StepResult& result) {
+  at::NoGradGuard no_grad;
+  if (c.train.use_ema) state.ema.update(state.optimizer.shown(), result.found_bad, state.step);
+  ++state.step;
 }
 
 StepResult train_step(StepContext& c, TrainState& state, double learning_rate, bool measure,
                       const std::function<Tensors(int64_t)>& next_batch) {
   StepScope no_waiting;
+  if (c.fused) {
+    StepResult out = fused_step(c, state, learning_rate, measure, next_batch(0));
+    end_step(c, state, out);
+    return out;
+  }
   ParamStore& weights = *state.weights;
   int64_t micro_steps = c.train.gradient_accumulation_steps;
   StepResult out;
@@ -94,10 +122,9 @@ StepResult train_step(StepContext& c, TrainState& state, double learning_rate, b
     out.watched_grad = out.watched_grad / static_cast<double>(c.watched.size());
   }
 
-  adamw_update(c.optimizer, learning_rate, weights.trained, weights.trained_grad, state.optimizer, divisor, out.found_bad);
+  state.optimizer.step({state.step, learning_rate, divisor, out.found_bad});
   state.loss_scale.update(out.found_bad);
-  if (c.train.use_ema) state.ema.update(weights.trained, out.found_bad, state.step);
-  ++state.step;
+  end_step(c, state, out);
   return out;
 }
 

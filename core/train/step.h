@@ -15,12 +15,13 @@
 namespace t2i {
 
 class Reducer;
+class FusedBackward;
 
 // Everything a step changes. A checkpoint is this and the step's number.
 struct TrainState {
   int64_t step = 0;        // optimizer steps done
   ParamStore* weights = nullptr;
-  OptimizerState optimizer;
+  Optimizer optimizer;
   LossScale loss_scale;    // fp16 only; 1 and constant otherwise
   Ema ema;                 // undefined unless train.use_ema
 };
@@ -35,6 +36,7 @@ struct StepContext {
   at::ScalarType compute;  // of the matrix products
   Reducer* reducer;        // null in a world of one
   std::vector<const Parameter*> watched;  // parameters whose mean |gradient| is measured at logging steps
+  FusedBackward* fused = nullptr;         // null: gradients are kept until the optimizer's step
 };
 
 // What a step leaves behind, still on the device.
@@ -45,6 +47,9 @@ struct StepResult {
   at::Tensor loss_scale;      // that the gradients were made with
   at::Tensor watched_grad;    // undefined unless asked for
 };
+
+// The weights to draw with and to keep in the end: the moving average, else what the optimizer shows.
+at::Tensor shown_weights(const TrainState& state);
 
 // `next_batch(k)` gives micro-batch k of this step, already encoded.
 StepResult train_step(StepContext& context, TrainState& state, double learning_rate, bool measure,

@@ -1,0 +1,22 @@
+// What the optimizer's options mean together.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/config/config.h"
+
+namespace t2i {
+
+// adamw, adamw8bit, … as optimizer.name takes them.
+const std::vector<std::string>& optimizer_names();
+
+// What was set, or else the optimizer's own. With relative steps 1: relative_step() is then all of it.
+double learning_rate_of(const OptimizerConfig& config);
+
+// The learning rate of an optimizer step (from 0), where the schedule multiplies by `multiplier`.
+double learning_rate_at(const OptimizerConfig& config, int64_t step, double multiplier);
+
+// Options that contradict each other or that nothing reads: E7200 to E7202.
+std::vector<Error> check_optimizer(const Config& config);
+
+}  // namespace t2i
