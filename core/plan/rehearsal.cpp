@@ -4,10 +4,11 @@
 
 #include <algorithm>
 
+#include "core/config/optimizer_check.h"
 #include "core/memory/dry_run.h"
 #include "core/precision/device.h"
-#include "core/train/fused_backward.h"
 #include "core/train/batch.h"
+#include "core/train/fused_backward.h"
 #include "core/train/run_state.h"
 #include "core/train/step.h"
 #include "core/validation.h"
