@@ -24,6 +24,8 @@ TEST(Bytes, AreRefusedOtherwise) {
 TEST(Bytes, ComeBackAsTheyWereShown) {
   for (uint64_t n : {uint64_t{134}, uint64_t{13'400'000'000}, uint64_t{999'900}}) {
     const std::string text = bytes_text(n);
-    if (n >= 1000) EXPECT_EQ(bytes_from_text(text), n) << text;
+    if (n >= 1000) {
+      EXPECT_EQ(bytes_from_text(text), n) << text;
+    }
   }
 }

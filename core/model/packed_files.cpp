@@ -135,7 +135,7 @@ struct Written {
     return made;
   }
   const PackedWeight& scales() {
-    if (!beside) beside = packed(), beside->codes = {};
+    if (!beside) beside = packed(), beside->codes.reset();
     return *beside;
   }
 };
