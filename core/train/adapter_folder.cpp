@@ -8,6 +8,7 @@
 #include "core/adapters.h"
 #include "core/base/version.h"
 #include "core/checkpoint/pipeline_folder.h"
+#include "core/config/optimizer_check.h"
 #include "core/model/adapter_write.h"
 #include "core/model/load.h"
 #include "core/train/adapter.h"
@@ -53,7 +54,7 @@ SafetensorsMetadata kohya_header(const Session& session, const Config& config, c
   if (lora.use_rslora) arguments["use_rslora"] = "True";
   header["ss_network_args"] = arguments.dump();
   header["ss_sd_model_name"] = std::filesystem::path(config.model.path).lexically_normal().filename().string();
-  header["ss_learning_rate"] = fmt::format("{}", config.optimizer.learning_rate);
+  header["ss_learning_rate"] = fmt::format("{}", learning_rate_of(config.optimizer));
   header["ss_optimizer"] = config.optimizer.name;
   header["ss_steps"] = std::to_string(state.step);
   header["ss_seed"] = std::to_string(config.train.seed);
