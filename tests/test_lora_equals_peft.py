@@ -1,7 +1,8 @@
 """LoRA, rsLoRA and DoRA against peft on the same weights: what `t2i probe` predicts with an adapter beside the denoiser, and
 the gradient of every factor. The adapters are peft's own, in files that diffusers wrote, alpha in the header.
 
-Tolerance: 1e-4 of each tensor's largest value; sums in another order in float32, once through the network.
+Tolerance: 2e-4 of each tensor's largest value; sums in another order in float32, once through the network with adapters
+several times as large as trained ones are.
 
 Broken by: a scale that is not alpha / rank, a factor transposed or of another layer, a gradient that reaches a frozen
 weight or misses a factor, DoRA's length differentiated, a convolution's stride or padding not the layer's.
@@ -20,7 +21,7 @@ ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 JOINT = [*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
 CONVOLUTIONS = [*ATTENTION, "conv1", "conv2", "conv_shortcut", "conv", "conv_in", "conv_out", "time_emb_proj", "proj_in", "proj_out", "linear_1", "linear_2"]
 # patterns of t2i that mean the same layers
-PATTERNS = {"conv": "[*.to_q.*,*.to_k.*,*.to_v.*,*.to_out.*,*conv*.weight,*time_emb_proj*,*proj_in*,*proj_out*,*linear_*]"}
+PATTERNS = {"conv": '["*.to_q.*", "*.to_k.*", "*.to_v.*", "*.to_out.*", "*conv*.weight", "*time_emb_proj*", "*proj_in*", "*proj_out*", "*linear_*"]'}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def inputs(family):
 def by_peft(family, pipe, given):
     model, x, noise, t = denoiser_of(pipe), given["latents"], given["noise"], given["timesteps"]
     if family in ("sd15", "sdxl"):
-        noisy, target = pipe.scheduler.add_noise(x, noise, t.long()), noise
+        noisy, target = diffusers.DDPMScheduler.from_config(pipe.scheduler.config).add_noise(x, noise, t.long()), noise
         more = {"added_cond_kwargs": {"text_embeds": given["pooled"], "time_ids": given["time_ids"]}} if family == "sdxl" else {}
         prediction = model(noisy, t, given["prompt_embeds"], **more).sample
     else:
@@ -79,7 +80,7 @@ CASES = {
     "sd15-convolutions": ("sd15", CONVOLUTIONS, {}, {"lora__targets": PATTERNS["conv"]}),
     "sd15-rslora": ("sd15", ATTENTION, {"use_rslora": True}, {"lora__targets": "attention", "lora__use_rslora": "true"}),
     "sd15-dora": ("sd15", ATTENTION, {"use_dora": True}, {"lora__targets": "attention", "lora__use_dora": "true"}),
-    "sd15-dora-convolutions": ("sd15", ["conv1", "conv2"], {"use_dora": True}, {"lora__targets": "[*.conv1.*,*.conv2.*]", "lora__use_dora": "true"}),
+    "sd15-dora-convolutions": ("sd15", ["conv1", "conv2"], {"use_dora": True}, {"lora__targets": '["*.conv1.*", "*.conv2.*"]', "lora__use_dora": "true"}),
     "sd15-out": ("sd15", ["to_out.0"], {}, {"lora__targets": "attention_out"}),
     "sdxl": ("sdxl", ATTENTION, {}, {"lora__targets": "attention"}),
     "sd3": ("sd3", JOINT, {}, {"lora__targets": "attention"}),
@@ -91,7 +92,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_predictions_and_gradients(name, folders, tmp_path):
     family, targets, config, sets = CASES[name]
-    pipe = diffusers.DiffusionPipeline.from_pretrained(folders / family)
+    without_t5 = {"text_encoder_3": None, "tokenizer_3": None} if family == "sd3" else {}
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folders / family, **without_t5)
     add_random_adapter(denoiser_of(pipe), targets, **config)
     adapter = save_by_diffusers(pipe, tmp_path)
     given = inputs(family)
@@ -102,10 +104,11 @@ def test_predictions_and_gradients(name, folders, tmp_path):
         *settings(lora__rank=4, lora__alpha=8, lora__init_from=adapter, **sets))
     got = load_file(tmp_path / "out.safetensors")
     assert {k for k in got if k.startswith("grad.")} == {k for k in want if k.startswith("grad.")}
+    idle = [key for key, expected in want.items() if not expected.any()]
+    assert len(idle) <= (2 if family == "sd3" else 0), "of the last block's text only keys and values are looked at"
     for key, expected in want.items():
-        size = float(expected.abs().max())
-        assert size > 0, key
-        torch.testing.assert_close(got[key], expected, rtol=0, atol=1e-4 * size, msg=lambda m: f"{key}: {m}")
+        size = max(float(expected.abs().max()), 1e-6)
+        torch.testing.assert_close(got[key], expected, rtol=0, atol=2e-4 * size, msg=lambda m: f"{key}: {m}")
     base = tmp_path / "base.safetensors"
     t2i("probe", "forward", "--model", folders / family, "--inputs", tmp_path / "in.safetensors", "--outputs", base)
     t2i("probe", "forward", "--model", folders / family, "--inputs", tmp_path / "in.safetensors", "--outputs", tmp_path / "with.safetensors",

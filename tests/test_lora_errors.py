@@ -65,7 +65,7 @@ def ranks_above_a_layers_width():
 
 @case
 def targets_that_match_nothing():
-    return [run(lora__targets="[attentoin,*.to_q.weight,nothing.*]"), run(lora__targets="*.norm*"), run(model="flux", lora__targets="cross_attention")]
+    return [run(lora__targets='["attentoin", "*.to_q.weight", "nothing.*"]'), run(lora__targets="*.norm*"), run(model="flux", lora__targets="cross_attention")]
 
 
 @case
@@ -80,7 +80,7 @@ def settings_that_contradict():
 
 @case
 def adapters_to_go_on_with():
-    return [run(lora__init_from=ADAPTER, lora__rank=8), run(lora__init_from=ADAPTER, lora__targets="[*.attn1.*,*conv1*]"), run(lora__init_from=ADAPTER, lora__use_dora="true"),
+    return [run(lora__init_from=ADAPTER, lora__rank=8), run(lora__init_from=ADAPTER, lora__targets='["*.attn1.*", "*conv1*"]'), run(lora__init_from=ADAPTER, lora__use_dora="true"),
             run(lora__init_from="gone.safetensors"), run(model="flux", lora__init_from=ADAPTER)]
 
 

@@ -58,8 +58,8 @@ def flattened_names(place, single):
 def test_applied_as_comfyui_does(places, family, kind, tmp_path):  # noqa: F811
     place = places / family
     # Only some of the layers that are one tensor in the file.
-    more = {"partly": {"lora__targets": "[*.to_q.*,*.to_v.*,*proj_mlp*]"},
-            "partly-dora": {"lora__targets": "[*.to_q.*,*.to_v.*]", "lora__use_dora": "true"}}
+    more = {"partly": {"lora__targets": '["*.to_q.*", "*.to_v.*", "*proj_mlp*"]'},
+            "partly-dora": {"lora__targets": '["*.to_q.*", "*.to_v.*"]', "lora__use_dora": "true"}}
     final = trained(place, f"{kind}-kohya", **{**KINDS, **more}[kind], lora__formats="[kohya,diffusers]")
     single, changed = tmp_path / "model.safetensors", tmp_path / "changed.safetensors"
     t2i("export", "--model", place / "model", "--output", single)
@@ -71,7 +71,7 @@ def test_applied_as_comfyui_does(places, family, kind, tmp_path):  # noqa: F811
     assert_equal_pictures(by_t2i(place, "--lora", final / "pytorch_lora_weights.safetensors"), want)
 
 
-@pytest.mark.parametrize("family, targets", [("sd15", "attention"), ("sd15", "all"), ("sdxl", "attention"), ("flux", "[transformer_blocks.*.attn.*,transformer_blocks.*.ff*]")])
+@pytest.mark.parametrize("family, targets", [("sd15", "attention"), ("sd15", "all"), ("sdxl", "attention"), ("flux", '["transformer_blocks.*.attn.*", "transformer_blocks.*.ff*"]')])
 def test_read_by_diffusers(places, family, targets, tmp_path):  # noqa: F811
     """Of FLUX the double blocks: the joined tensor of the single ones is taken apart by FLUX.1's own widths, whatever the model's are."""
     place = places / family

@@ -156,7 +156,7 @@ std::vector<AdaptedWeight> adapter_targets(Session& session, const Config& confi
   auto take = [&](AdaptedWeight weight, std::vector<std::string>& too_narrow) {
     const int64_t width = std::min(weight.shape[0], inputs_of(weight.shape));
     if (*config.lora.rank <= width) targets.push_back(std::move(weight));
-    else too_narrow.push_back(fmt::format("{} is {} wide", layer_of(weight.name), width));
+    else too_narrow.push_back(fmt::format("{} ({} wide)", layer_of(weight.name), width));
   };
   for (const Parameter& p : denoiser.parameters) {
     const bool asked = !named.empty() && matching(p, named);
