@@ -144,7 +144,7 @@ void rehearse_validation_pictures(Session& session, const Config& config, TrainS
   Config two_steps = config;
   two_steps.validation.steps = 2;
   at::NoGradGuard no_grad;
-  AverageInPlace average(state);
+  ShownInPlace shown(state);
   std::unique_ptr<Task> task = task_for_drawing(session, config);
   Painter painter(*session.model, *task, session.device, at::kFloat);
   const int64_t side = side_px(session, config);

@@ -61,7 +61,9 @@ TEST(DryRun, TouchesNoMemoryAndComputesNothingLarge) {
   DryRun now(DryRunOf::cpu);
   // 128 x the batch of 2 x 64 channels in float32: 8 MB a tensor.
   for (const at::Tensor& t : a_step(128))
-    if (t.nbytes() > 1'000'000) EXPECT_EQ(touched_bytes(t), 0u) << t.sizes();
+    if (t.nbytes() > 1'000'000) {
+      EXPECT_EQ(touched_bytes(t), 0u) << t.sizes();
+    }
   EXPECT_EQ(computed_in_dry_runs(), std::vector<std::string>());
 }
 

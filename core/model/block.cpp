@@ -23,7 +23,7 @@ struct Body : torch::CustomClassHolder {
 
   // Again, in its graph. Nothing reads what it makes, so its last layer need not multiply (block_run.h).
   std::vector<at::Tensor> run_again(const variable_list& in) {
-    if (!*whole && layers > 0) {
+    if (whole && !*whole && layers > 0) {
       BlockRun without_the_last(layers - 1);
       auto out = run(in);
       if (!without_the_last.values_were_needed()) return out;
@@ -110,7 +110,7 @@ struct Recompute : torch::autograd::Function<Recompute> {
 std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody run, bool* whole, std::shared_ptr<Offload> offload) {
   if (!at::GradMode::is_enabled()) return run(inputs);
   auto body = c10::make_intrusive<Body>(std::move(run), std::move(offload), whole);
-  bool wants_gradient = false;
+  bool wants_gradient = !whole;
   for (const at::Tensor& x : inputs) wants_gradient |= x.defined() && x.requires_grad();
   {
     at::NoGradGuard keeping_nothing;

@@ -16,7 +16,7 @@ using BlockBody = std::function<std::vector<at::Tensor>(const std::vector<at::Te
 // Runs `body` so that backward recomputes it: only `inputs` are kept, by `offload` where there is one. Gradients equal those without recompute bit for
 // bit as long as the body is deterministic. `body` must own what it captures: it outlives the caller. Where neither an input
 // nor a weight inside wants a gradient, nothing is kept or recomputed. `whole`, which outlives backward: such blocks are
-// recomputed with their last layer's product (block_run.h); set when that turns out to be needed.
-std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body, bool* whole, std::shared_ptr<Offload> offload = nullptr);
+// recomputed with their last layer's product (block_run.h); set when that turns out to be needed. Null: nothing is known of the weights inside, all is recomputed.
+std::vector<at::Tensor> run_recomputed(const std::vector<at::Tensor>& inputs, BlockBody body, bool* whole = nullptr, std::shared_ptr<Offload> offload = nullptr);
 
 }  // namespace t2i

@@ -70,7 +70,7 @@ struct Block {
 
   // Gradients of the input and of the weights.
   at::Tensor gradients(bool recompute, bool input_wants) {
-    store.recompute = recompute;
+    store.recompute.every = recompute, store.blocks_met = 0;
     runs = 0;
     if (store.trained_grad.defined()) store.trained_grad.zero_();
     at::Tensor x = at::linspace(-2, 3, 64).view(convolution ? at::IntArrayRef{1, 4, 4, 4} : at::IntArrayRef{16, 4}).clone().requires_grad_(input_wants);

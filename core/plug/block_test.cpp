@@ -1,5 +1,6 @@
 // Which blocks run again in backward, and that gradients do not tell.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 

@@ -28,7 +28,7 @@ struct Weights {
   }
   at::Tensor value(size_t i) const { return store.parameters[i].value; }
   void begin() { fused->begin({0, 0.1, at::ones({}), at::zeros({1})}, false); }
-  at::Tensor layer(const at::Tensor& x, size_t i) const { return linear(x, value(i), std::nullopt); }
+  at::Tensor layer(const at::Tensor& x, size_t i) const { return t2i::linear(x, value(i), std::nullopt); }
 };
 
 std::vector<at::Tensor> block(const Weights& w, const at::Tensor& x, size_t i) {

@@ -47,8 +47,9 @@ TEST(Optimizer, WhatLiesBetweenParametersStaysZero) {
     Optimizer optimizer(config, store, 0);
     for (int64_t k = 0; k < 3; ++k) optimizer.step({k, 0.01, at::ones({}), at::zeros({1})});
     for (const Parameter& p : store.parameters)
-      if (int64_t end = p.offset + p.value.numel(), rest = (16 - end % 16) % 16; rest)
+      if (int64_t end = p.offset + p.value.numel(), rest = (16 - end % 16) % 16; rest) {
         EXPECT_EQ(store.trained.narrow(0, end, rest).abs().max().item<double>(), 0) << name << " after " << p.name;
+      }
   }
 }
 
