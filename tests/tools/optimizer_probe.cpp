@@ -4,6 +4,7 @@
 // step exact.STEP.NAME, in float32 wherever more than DTYPE is kept; at the end held.NAME, shown.NAME, and the optimizer's
 // state as a checkpoint has it. --one-by-one gives each parameter its gradient by itself, the last one first.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cstdio>
 #include <map>
