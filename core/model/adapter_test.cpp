@@ -45,12 +45,12 @@ TEST(Adapter, MergedDoesWhatTheLayerDoes) {
 
 TEST(Adapter, DropoutKeepsItsShareAndTheMean) {
   at::Tensor rng = at::tensor({7, 3, 0, 7, 3, 1}, at::kLong).view({2, 3}), x = at::ones({2, 100, 50});
-  EXPECT_TRUE(dropout(x, 0.3, "a").is_same(x)) << "outside of a scope nothing is dropped";
+  EXPECT_TRUE(t2i::dropout(x, 0.3, "a").is_same(x)) << "outside of a scope nothing is dropped";
   DropoutScope scope(rng);
-  EXPECT_TRUE(dropout(x, 0, "a").is_same(x));
-  at::Tensor y = dropout(x, 0.3, "a");
-  EXPECT_TRUE(at::equal(y, dropout(x, 0.3, "a"))) << "the same draws";
-  EXPECT_FALSE(at::equal(y, dropout(x, 0.3, "b"))) << "every layer its own";
+  EXPECT_TRUE(t2i::dropout(x, 0, "a").is_same(x));
+  at::Tensor y = t2i::dropout(x, 0.3, "a");
+  EXPECT_TRUE(at::equal(y, t2i::dropout(x, 0.3, "a"))) << "the same draws";
+  EXPECT_FALSE(at::equal(y, t2i::dropout(x, 0.3, "b"))) << "every layer its own";
   EXPECT_FALSE(at::equal(y[0], y[1])) << "every sample its own";
   // 10,000 draws: the mean's standard deviation is 0.0065.
   EXPECT_NEAR(y.mean().item<double>(), 1, 0.03);
@@ -58,9 +58,9 @@ TEST(Adapter, DropoutKeepsItsShareAndTheMean) {
   EXPECT_TRUE(at::allclose(y.masked_select(y > 0), at::tensor(1 / 0.7)));
   {
     DropoutScope other(rng + at::tensor({0, 1, 0}));
-    EXPECT_FALSE(at::equal(y, dropout(x, 0.3, "a"))) << "every step its own";
+    EXPECT_FALSE(at::equal(y, t2i::dropout(x, 0.3, "a"))) << "every step its own";
   }
-  EXPECT_TRUE(at::equal(y, dropout(x, 0.3, "a")));
+  EXPECT_TRUE(at::equal(y, t2i::dropout(x, 0.3, "a")));
   at::Tensor first = dropout(x.narrow(0, 0, 1).expand({2, 100, 50}), 0.3, "a");
   EXPECT_TRUE(at::equal(first, y)) << "a sample's draws do not depend on what is beside it";
 }

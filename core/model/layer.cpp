@@ -37,7 +37,7 @@ static at::Tensor with_adapters(const at::Tensor& made, const at::Tensor& x, con
                                 const Base& base, const Factors& factors) {
   at::Tensor y = made;
   for (const LowRank& l : weight.adapter->low_rank) {
-    const at::Tensor own = x.to(l.down.scalar_type()), seen = dropout(own, l.dropout, weight.name);
+    const at::Tensor own = x.to(l.down.scalar_type()), seen = t2i::dropout(own, l.dropout, weight.name);
     const at::Tensor change = factors(seen, l);
     if (!l.magnitude.defined()) {
       y = at::add(y, change, l.scale);
