@@ -1,6 +1,7 @@
 #include "core/memory/shapes.h"
 
 #include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
 #include <ATen/OpMathType.h>
 #include <ATen/WrapDimUtils.h>
 
@@ -94,6 +95,12 @@ Results index_select(Arguments a) {
   return {at::empty(shape, x.options())};
 }
 
+Results where(Arguments a) {
+  const at::Tensor yes = a[1].toTensor(), no = a[2].toTensor();
+  const std::vector<int64_t> shape = at::infer_size(at::infer_size(a[0].toTensor().sizes(), yes.sizes()), no.sizes());
+  return {at::empty(shape, yes.options().dtype(at::result_type(yes, no)))};
+}
+
 }  // namespace
 
 Shapes shapes_of(const std::string& operation) {
@@ -107,6 +114,7 @@ Shapes shapes_of(const std::string& operation) {
       {"aten::native_group_norm", group_norm},
       {"aten::native_group_norm_backward", group_norm_backward},
       {"aten::index_select", index_select},
+      {"aten::where", where},
   };
   auto found = known.find(operation);
   return found == known.end() ? nullptr : found->second;

@@ -55,13 +55,13 @@ TEST(Adapter, DropoutKeepsItsShareAndTheMean) {
   // 10,000 draws: the mean's standard deviation is 0.0065.
   EXPECT_NEAR(y.mean().item<double>(), 1, 0.03);
   EXPECT_NEAR(y.count_nonzero().item<double>() / 10000, 0.7, 0.02);
-  EXPECT_TRUE(at::allclose(y.masked_select(y > 0), at::tensor(1 / 0.7)));
+  EXPECT_TRUE(at::allclose(y.masked_select(y > 0), at::tensor(1 / 0.7, at::kFloat)));
   {
-    DropoutScope other(rng + at::tensor({0, 1, 0}));
+    DropoutScope other(rng + at::tensor({0, 1, 0}, at::kLong));
     EXPECT_FALSE(at::equal(y, t2i::dropout(x, 0.3, "a"))) << "every step its own";
   }
   EXPECT_TRUE(at::equal(y, t2i::dropout(x, 0.3, "a")));
-  at::Tensor first = dropout(x.narrow(0, 0, 1).expand({2, 100, 50}), 0.3, "a");
+  at::Tensor first = t2i::dropout(x.narrow(0, 0, 1).expand({2, 100, 50}), 0.3, "a");
   EXPECT_TRUE(at::equal(first, y)) << "a sample's draws do not depend on what is beside it";
 }
 

@@ -46,6 +46,9 @@ class AutocastAs {
     at::autocast::set_autocast_dtype(device, dtype);
   }
   ~AutocastAs() {
+    // Autocast keeps the weights that it has cast until its region ends, and a backward pass has none: the next step
+    // would begin with the weights of this one.
+    at::autocast::clear_cache();
     at::autocast::set_autocast_enabled(device_, enabled_before_);
     at::autocast::set_autocast_dtype(device_, dtype_before_);
   }
