@@ -92,6 +92,8 @@ def losses(root, task, loss, plan, vae_dtype="float32", text_dtype="float32", op
         optimizer = torch.optim.AdamW(unet.parameters(), lr=plan.LEARNING_RATE, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
     else:
         optimizer = optimizer(unet.parameters())
+        if hasattr(optimizer, "train"):
+            optimizer.train()
     rates = None if optimizer.defaults.get("lr") is None else get_scheduler(schedule, optimizer, num_warmup_steps=plan.WARMUP, num_training_steps=plan.STEPS)
 
     @torch.no_grad()

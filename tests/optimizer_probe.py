@@ -26,9 +26,9 @@ def problem(seed=0, steps=STEPS, shapes=SHAPES, scale=1.0):
 
 def ours(folder, weights, grads, *keys, dtype="float32", options=(), code=0, **more):
     """All tensors that the probe writes; `more`: further tensors of its input."""
-    tensors = {f"weights.{name}": tensor.contiguous() for name, tensor in weights.items()}
+    tensors = {f"weights.{name}": tensor.clone() for name, tensor in weights.items()}
     for step, each in enumerate(grads):
-        tensors |= {f"grads.{step}.{name}": tensor.contiguous() for name, tensor in each.items()}
+        tensors |= {f"grads.{step}.{name}": tensor.clone() for name, tensor in each.items()}
     save_file(tensors | more, folder / "in.safetensors")
     done = subprocess.run([BUILD / "bin" / "optimizer_probe", folder / "in.safetensors", folder / "out.safetensors", dtype, *options, *keys],
                           capture_output=True, text=True)
@@ -40,6 +40,8 @@ def theirs(make, weights, grads, after=lambda optimizer: None):
     """The weights after each step of torch's optimizer that `make` makes of parameters; and it."""
     parameters = {name: torch.nn.Parameter(tensor.clone()) for name, tensor in weights.items()}
     optimizer = make(list(parameters.values()))
+    if hasattr(optimizer, "train"):
+        optimizer.train()
     steps = []
     for each in grads:
         for name, parameter in parameters.items():

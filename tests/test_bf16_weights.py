@@ -51,7 +51,7 @@ def test_stochastic_rounding_is_right_on_the_average(tmp_path):
     held = small_steps(tmp_path, "stochastic_rounding")["held.w"].double()
     # 20 steps of 1e-4 are 0.51 of the way to the lower neighbour; the mean of 100,000 coins is known to 1 / (2 sqrt 100,000)
     # of it, and five times that is never left.
-    assert held.unique().numel() <= 3
+    assert held.unique().numel() > 1
     assert held.mean().item() == pytest.approx(1 - 20e-4, abs=5 * (1 / 256) * 0.5 / 100_000**0.5)
     # Upwards from a number between, by the same rule: negative weights have their sign apart.
     mirrored = small_steps(tmp_path, "stochastic_rounding", start=-1.0)["held.w"].double()
