@@ -68,9 +68,10 @@ def test_a_run_in_two_parts_is_the_run_in_one(place, way):
     # Something has moved since, or equal bits would say nothing.
     half, state = saved(whole, 3), saved(whole)
     assert state.keys() == half.keys()
-    still = [name for name in state if torch.equal(state[name], half[name]) and state[name].any()]
-    allowed = ("start/", "loss_scale", "learning_rate_max", "weights_lower_half/") if "schedule" not in way else ("loss_scale", "learning_rate_max")
-    assert not [name for name in still if not name.startswith(allowed) and state[name].numel() > 64], still
+    still = [name for name in state if torch.equal(state[name], half[name]) and state[name].any() and state[name].numel() > 64 and not name.startswith("start/")]
+    # The upper half of a split weight near 1 needs many small steps to move; the lower one moves with each.
+    still = [name for name in still if name.replace("weights/", "weights_lower_half/") in still or "bf16" not in way]
+    assert not still
 
 
 def test_a_checkpoint_is_as_small_as_promised(place):
