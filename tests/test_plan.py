@@ -13,17 +13,14 @@ import pytest
 from PIL import Image
 from tiny import AS_CAPTIONS, T2I, metrics, settings, t2i, triplet_data
 
-from make_folders import make_flux, make_sd15, make_sd3, make_sdxl
+from make_folders import make_sd15, make_sd3
 
 # Wide enough that weights and activations are more than the program.
 UNET = dict(block_out_channels=(128, 256), cross_attention_dim=32, sample_size=32, norm_num_groups=32)
 FAMILIES = {
     "sd15": lambda folder: make_sd15(folder, unet=UNET),
-    "sdxl": lambda folder: make_sdxl(folder, unet={**UNET, "cross_attention_dim": 56, "transformer_layers_per_block": [1, 4]}),
     "sd3": lambda folder: make_sd3(folder, t5={}, transformer=dict(num_layers=6, attention_head_dim=64, num_attention_heads=6, sample_size=32,
                                                                    caption_projection_dim=384, pos_embed_max_size=32)),
-    "flux": lambda folder: make_flux(folder, transformer=dict(num_layers=3, num_single_layers=4, attention_head_dim=64, num_attention_heads=4,
-                                                              axes_dims_rope=(8, 28, 28))),
 }
 COMMON = settings(data__num_workers=1, train__num_threads=2, validation__every_steps=0, train__train_batch_size=4,
                   train__gradient_accumulation_steps=1, train__max_train_steps=3, train__mixed_precision="fp32", checkpoint__every_steps=0)
@@ -61,21 +58,12 @@ def run_peak(place, model, output, *more, **changes):
 
 # A tenth is what is asked. What the plan cannot know are scratch memory of libraries and pages that a heap keeps.
 @pytest.mark.parametrize("again", ["true", "false"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["sd15", "sd3"])
 def test_memory_is_that_of_the_run_within_a_tenth(place, family, again):
     changes = dict(data__resolution=128, train__gradient_checkpointing=again)
     planned, _ = plan(place, family, **changes)
     used = run_peak(place, family, f"{family}-{again}", **changes)
     assert planned["computed"] == [], "operations over much memory were computed"
-    assert planned["memory"]["peak_bytes"] == pytest.approx(used, rel=0.1), planned["memory"]["shares"]
-
-
-@pytest.mark.parametrize("changes", [dict(train__use_ema="true"), dict(train__mixed_precision="bf16", data__resolution=64), dict(data__resolution=256, train__train_batch_size=1),
-                                     dict(train__parameters="[attention]"), dict(validation__every_steps=2, validation__prompts="[a red ball]", validation__steps=2)])
-def test_and_with_other_settings(place, changes):
-    changes = {"data__resolution": 128, **changes}
-    planned, _ = plan(place, "sd15", **changes)
-    used = run_peak(place, "sd15", "sd15-" + "-".join(changes), **changes)
     assert planned["memory"]["peak_bytes"] == pytest.approx(used, rel=0.1), planned["memory"]["shares"]
 
 

@@ -10,6 +10,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <mutex>
 #include <set>
 
@@ -114,6 +115,18 @@ Stack written(const c10::FunctionSchema& schema, c10::ArrayRef<c10::IValue> argu
   return results;
 }
 
+// What is written into may be empty, to be made as large as it must be. False where nobody knows how large.
+bool given_room(const c10::OperatorHandle& op, c10::ArrayRef<c10::IValue> arguments, const Stack& results) {
+  auto is_empty = [](const c10::IValue& v) { return v.isTensor() && v.toTensor().defined() && v.toTensor().numel() == 0; };
+  if (std::none_of(results.begin(), results.end(), is_empty)) return true;
+  const std::optional<Stack> meta = meta_results(op, arguments);
+  if (!meta || meta->size() != results.size()) return false;
+  at::AutoDispatchBelowADInplaceOrView below_autograd;
+  for (size_t i = 0; i < results.size(); ++i)
+    if (is_empty(results[i])) results[i].toTensor().resize_((*meta)[i].toTensor().sizes());
+  return true;
+}
+
 void run_dry(const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* stack) {
   const c10::DispatchKeySet below = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, c10::DispatchKey::Fake);
   const Kind kind = kind_of(op);
@@ -129,7 +142,7 @@ void run_dry(const c10::OperatorHandle& op, c10::DispatchKeySet keys, Stack* sta
   Stack results;
   if (kind == Kind::writes) {
     results = written(schema, arguments);
-    if (results.size() != schema.returns().size()) return op.redispatchBoxed(below, stack);
+    if (results.size() != schema.returns().size() || !given_room(op, arguments, results)) return op.redispatchBoxed(below, stack);
   } else if (Shapes shapes = shapes_of(schema.name())) {
     if (bytes <= small) return op.redispatchBoxed(below, stack);
     results = shapes(arguments);

@@ -16,7 +16,7 @@ namespace {
 
 // What computing adds to a process on a CPU beside tensors: pages of the libraries that come in with the first products,
 // their scratch memory, code that they compile. Measured: docs/plan.md.
-constexpr uint64_t at_work_bytes = 45'000'000;
+constexpr uint64_t at_work_bytes = 65'000'000;
 // Work space of a GPU's matrix products and convolutions, which comes from the same allocator, and the driver's own
 // memory, which does not. Not measured yet.
 constexpr uint64_t gpu_workspace_bytes = 100'000'000, gpu_context_bytes = 600'000'000;

@@ -86,7 +86,7 @@ int plan_command(const PlanOptions& options) {
   plan.steps = steps_of(config, plan.data.rows, plan.samples_a_step);
 
   const MemoryQuestion question{options.plugin_paths, gpu, options.processes};
-  const auto program_bytes = static_cast<uint64_t>(memory_use(at::kCPU).now_bytes);
+  const auto program_bytes = static_cast<uint64_t>(memory_use(at::kCPU).peak_bytes);
   plan.memory = plan_memory(config, data, plan.data, question, program_bytes);
   plan.memory_there = there;
   plan.output = config.output;
