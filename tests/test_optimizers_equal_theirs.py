@@ -209,4 +209,5 @@ def test_losses_are_those_of_diffusers(root, name):
     for key in ("loss", "grad_norm"):
         for step, (x, y) in enumerate(zip(trained[key], reference[key], strict=True), 1):
             assert abs(x - y) <= (near if key == "loss" else 10 * near) * abs(y), f"step {step}: {key} {x!r}, wanted {y!r}"
-    assert max(abs(x / y - 1) for x, y in zip(trained["grad_norm"], usual["grad_norm"])) > 20 * near, "AdamW would have passed for it"
+    if name != "adamw8bit":  # which is AdamW but for its codes, compared above
+        assert max(abs(x / y - 1) for x, y in zip(trained["loss"], usual["loss"])) > 2 * near, "AdamW would have passed for it"
