@@ -79,7 +79,6 @@ Tensors forward(Probe& p) {
 Tensors step(Probe& p) {
   for (const char* name : {"latents", "noise", "timesteps"}) need(p.in, name, p);
   const Config& config = p.options.config;
-  if (auto errors = nothing_to_pack(config); p.options.grads && !errors.empty()) throw Failure(std::move(errors));
   const std::vector<std::string> trained = expand_groups(config.train.parameters, p.model().about());
   ParamStore& denoiser = config.lora.rank ? load_denoiser(*p.session, config, p.dtype)
                                           : load_part(*p.session, config, p.model().denoiser(), p.dtype, [&](const std::string& name) {
@@ -111,6 +110,7 @@ int probe_command(const ProbeOptions& options) {
           "tokens, text, encode, decode, forward or step", "E2122", Exit::usage});
   }
   require_own_file(options.outputs, "--outputs");
+  if (auto errors = nothing_to_pack(options.config); options.grads && !errors.empty()) throw Failure(std::move(errors));
   at::NoGradGuard no_grad;
   Probe p{options, open_session(options.config, options.plugin_paths, {.loss = options.what == "step", .device = options.device}), {}, dtype_from(options.dtype, "--dtype")};
   p.in = read_inputs(options.inputs, p.session->device, p.dtype);

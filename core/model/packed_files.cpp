@@ -184,11 +184,11 @@ std::vector<Error> packed_errors(const PackedProblems& problems, const std::stri
     return fmt::format("{}{}", fmt::join(few, "; "), all.size() > 3 ? "; …" : "");
   };
   if (!problems.missing.empty())
-    errors.push_back({where, fmt::format("packed weights lack {} tensors that they are unpacked with: {}", problems.missing.size(), first_few(problems.missing)),
+    errors.push_back({where, "packed weights lack what they are unpacked with: " + first_few(problems.missing),
                       "Codes without their scales are no weights", "download the folder again, or make it anew: t2i export --quantization nf4", "E7151",
                       Exit::bad_data});
   if (!problems.wrong.empty())
-    errors.push_back({where, fmt::format("{} tensors are packed in a form that is not read: {}", problems.wrong.size(), first_few(problems.wrong)),
+    errors.push_back({where, "weights are packed in a form that is not read: " + first_few(problems.wrong),
                       "t2i reads what bitsandbytes writes as nf4, in blocks of 64, and as int8", "take the model's unpacked weights", "E7152", Exit::bad_data});
   return errors;
 }
