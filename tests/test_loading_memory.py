@@ -8,12 +8,11 @@ although every text is encoded, a single file that is read whole for one of its 
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import T2I
+from tiny import T2I, own_peak_bytes
 
 from make_folders import make_flux, make_sd15
 
@@ -29,21 +28,6 @@ def peak_bytes(*command):
     _, status, usage = os.wait4(process.pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0, said
     return usage.ru_maxrss * 1024
-
-
-# A process begins with its parent's peak, so where little is measured one that is small stands between.
-MEASURE = """
-import resource, subprocess, sys
-done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(done.returncode)
-"""
-
-
-def own_peak_bytes(*command):
-    done = subprocess.run([sys.executable, "-S", "-c", MEASURE, *map(str, command)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout) * 1024
 
 
 def size_of(folder, part):

@@ -11,7 +11,7 @@ import subprocess
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import AS_CAPTIONS, T2I, metrics, settings, t2i, triplet_data
+from tiny import AS_CAPTIONS, T2I, metrics, own_peak_bytes, settings, t2i, triplet_data
 
 from make_folders import make_sd15, make_sd3
 
@@ -49,11 +49,7 @@ def plan(place, model, *more, code=0, **changes):
 def run_peak(place, model, output, *more, **changes):
     """The most that was resident of the run's process, by the kernel."""
     command = [T2I, "run", "--output", place / output, *arguments(place, model, *more, **changes)]
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, said
-    return usage.ru_maxrss * 1024
+    return own_peak_bytes(*command)
 
 
 # A tenth is what is asked. What the plan cannot know are scratch memory of libraries and pages that a heap keeps.
@@ -123,12 +119,8 @@ def test_the_weights_are_not_read(tmp_path, place):
               unet=dict(cross_attention_dim=256))
 
     def peak(model):
-        command = [T2I, "plan", "--json", *arguments(place, model, data__resolution=16)]
-        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        told, said = process.stdout.read(), process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        assert os.waitstatus_to_exitcode(status) == 0, said
-        return json.loads(told), usage.ru_maxrss * 1024
+        used = own_peak_bytes(T2I, "plan", "--json", *arguments(place, model, data__resolution=16))
+        return plan(place, model, data__resolution=16)[0], used
 
     planned, large = peak(tmp_path / "large")
     _, small = peak("sd15")

@@ -439,6 +439,7 @@ def said(commands):
         assert done.stdout == ""
         mine = [part for part in arguments if part not in COMMON and part != "--set"]
         text += f"$ t2i {' '.join(map(str, mine))}\n{done.stderr}exit {done.returncode}\n"
+    text = re.sub(r"peak memory: .*\n", "", text)
     text = re.sub(r"\.tmp-(\d+)-[0-9a-f]{32}", r".tmp-\1-HEX", text)
     text = re.sub(r"[\d.]+ [kMGT]?B are free", "MUCH is free", text)  # of the real disk
     text = re.sub(r"(metrics.jsonl: .*?: )\d+ bytes", r"\1N bytes", text)  # a line with times in it

@@ -5,10 +5,8 @@ Broken by: a rate logged for the step after, an epoch counted in batches, a weig
 reaches one file and not the other, a watched gradient that is clipped or of other layers.
 """
 
-import os
 import pathlib
 import re
-import subprocess
 import time
 
 import pytest
@@ -18,7 +16,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import compute_snr
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import AS_CAPTIONS, T2I, metrics, sd_folder, settings, t2i, triplet_data
+from tiny import AS_CAPTIONS, T2I, metrics, own_peak, sd_folder, settings, t2i, triplet_data
 
 ROWS, STEPS, LOG_EVERY, WARMUP, RATE = 10, 7, 3, 2, 3e-4
 # With adam_beta1 = 0 the optimizer's exp_avg is the gradient of the step; without clipping, the whole gradient.
@@ -90,11 +88,7 @@ def test_the_peak_is_that_of_the_kernel_and_said_last(place, lines):
     """What the kernel told of the process when it was gone. It counts pages in batches, and the end of a run takes little more."""
     arguments = ["run", "--task", "ip2p", "--model", place / "model", "--data", place / "data", "--output", place / "peak", *COMMON,
                  *settings(train__max_train_steps=2)]
-    process = subprocess.Popen([str(T2I), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, said
-    kernels = usage.ru_maxrss * 1024
+    kernels, said = own_peak(T2I, *arguments)
     told = float(re.fullmatch(r"peak memory: ([\d.]+) MB \(RSS\)", said.splitlines()[-1])[1]) * 1e6
     assert told == pytest.approx(kernels, rel=0.02)
     assert 0.9 * kernels < metrics(place / "peak")[-1]["peak_memory_bytes"] <= 1.01 * kernels

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 BUILD = pathlib.Path(os.environ.get("T2I_BUILD", pathlib.Path(__file__).resolve().parent.parent / "build"))
 T2I = BUILD / "bin" / "t2i"
@@ -20,6 +21,26 @@ def t2i(*args, code=0, env=None, timeout=600):
 def settings(**values):
     """train__seed=3 -> --set train.seed=3"""
     return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+
+
+# A process begins with its parent's peak, so one that is small stands between.
+MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+
+def own_peak(*command):
+    """The most that was ever resident of the process in bytes, by the kernel, and what it said; files that it maps count."""
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURE, *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout) * 1024, done.stderr
+
+
+def own_peak_bytes(*command):
+    return own_peak(*command)[0]
 
 
 def sha256(path):

@@ -1,17 +1,16 @@
 #include "core/precision/device.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
-#include <sys/resource.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <boost/dll/runtime_symbol_info.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 #include "core/base/error.h"
 #include "core/base/number_text.h"
@@ -77,14 +76,14 @@ MemoryUse memory_use(at::Device device) {
     constexpr auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
     return {stats.allocated_bytes[all].current, stats.allocated_bytes[all].peak, stats.reserved_bytes[all].peak};
   }
+  // proc(5), in kB. getrusage() would begin with the peak of the program that started this one.
   MemoryUse use;
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  use.peak_bytes = int64_t{usage.ru_maxrss} * 1024;
-  // proc(5): statm's second number is what is resident, in pages. It is counted late, so it may be above the peak.
-  int64_t size = 0, resident = 0;
-  if (std::ifstream("/proc/self/statm") >> size >> resident) use.now_bytes = resident * sysconf(_SC_PAGESIZE);
-  use.peak_bytes = std::max(use.peak_bytes, use.now_bytes);
+  std::ifstream status("/proc/self/status");
+  for (std::string key, rest; status >> key && std::getline(status, rest);) {
+    if (key == "VmHWM:") use.peak_bytes = std::stoll(rest) * 1024;
+    if (key == "VmRSS:") use.now_bytes = std::stoll(rest) * 1024;
+  }
+  use.peak_bytes = std::max(use.peak_bytes, use.now_bytes);  // what is resident is counted late
   return use;
 }
 

@@ -148,7 +148,7 @@ void Logbook::flush() {
     if (logging && s.progress) s.progress->metrics(m);
     if (!bad) continue;
     if (++s.bad_steps > s.config.train.max_nan_skips)
-      fail({fmt::format("step {}", r.step), fmt::format("the loss or its gradient is no number (loss {})", m.loss),
+      fail({fmt::format("step {}", r.step), fmt::format("the loss or its gradient is no number (loss {})", std::isnan(m.loss) ? std::nan("") : m.loss),
             fmt::format("{}{}. Its samples: {}",
                         s.config.optimizer.fused_backward ? "Weights have changed while it went backward" : "It did not change the weights",
                         s.saved_step ? fmt::format("; checkpoint-{} is from before it", s.saved_step) : "",
