@@ -13,9 +13,9 @@ from tiny import AS_CAPTIONS, sd_folder, settings, sha256, t2i, triplet_data
 COMMON = settings(data__resolution=16, data__num_workers=1, train__gradient_accumulation_steps=1, train__mixed_precision="fp32", train__train_batch_size=2,
                   train__max_train_steps=4, checkpoint__every_steps=0, validation__every_steps=2, validation__prompts="[edit number 3, a red square]",
                   validation__negative_prompt="a blue one", validation__steps=3, validation__seed=11, validation__num_images=2, validation__guidance_scale=4.5)
-# The same, said to generate.
+# The same, said to generate: as many at once too, since a matrix product rounds by the number of its rows.
 DRAW = ["--prompt", "edit number 3", "--prompt", "a red square", "--negative", "a blue one", "--steps", 3, "--seed", 11, "--count", 2, "--guidance", 4.5,
-        "--size", "16x16"]
+        "--batch", 2, "--size", "16x16"]
 NAMES = ["000-0.png", "000-1.png", "001-0.png", "001-1.png"]
 
 
@@ -94,6 +94,5 @@ def test_pictures_of_a_task_that_edits(place):
     source = place / "data" / "5-in.png"
     folder = run(place, "edits", task="ip2p", optimizer__learning_rate=1e-2, validation__images=f"[{source}]", validation__image_guidance_scale=1.2)
     edit = ["--task", "ip2p", "--image", source, "--image-guidance", 1.2]
-    # A level: on a processor with AVX-512 one of 3,072 values is off by one, on AVX2 none. Why is not found yet (docs/STATUS.md).
-    assert abs(at_step(folder, 0).astype(int) - drawn(place, "model", *edit)).max() <= 1
+    assert (at_step(folder, 0) == drawn(place, "model", *edit)).all()
     assert (at_step(folder, 4) == drawn(place, "edits/final", *edit)).all()

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <future>
 #include <thread>
 
@@ -367,6 +368,8 @@ std::unique_ptr<Group> make_group(const Launch& launch, at::Device device, int t
     fail({"launch by " + launch.launcher, "several processes on GPUs need NCCL, and libt2i_cuda.so does not offer it",
           "", "build t2i with the CUDA wheels (./quickstart --build), or set train.device: cpu", "E5005",
           Exit::missing});
+  // Gloo writes to its sockets by writev(): once a peer has died, that would end this process without a word.
+  std::signal(SIGPIPE, SIG_IGN);
   // c10d logs each lost connection with a stack trace; what matters of it is in the Failure.
   if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 2;  // errors
   return std::make_unique<C10dGroup>(launch, device, std::chrono::seconds(timeout_seconds));
