@@ -108,7 +108,8 @@ int run_command(const RunOptions& options) {
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
 
   // Train.
-  Encoder encoder(*session->model, *session->task, session->device, !config.lora.text_encoders.empty());
+  Encoder encoder(*session->model, *session->task, session->device, !config.lora.text_encoders.empty(),
+                  null_text_is_zero(*session->model, config.train));
   Loader loader(dataset, data.loader);
   BatchSource batches(dataset, loader, encoder, plan, session->device);
   std::unique_ptr<Reducer> reducer;

@@ -7,6 +7,7 @@
 
 #include "core/base/number_text.h"
 #include "core/config/schema_check.h"
+#include "core/generate/scheduler_file.h"
 #include "core/model/load.h"
 #include "core/plug/host.h"
 #include "core/plug/trial.h"
@@ -123,7 +124,7 @@ static std::string default_task(const Session& session) {
         "name one with --task", "E2111", Exit::config});
 }
 
-// model.vae and model.text_encoder: that part from another folder. The index, from which final/ is made, then lists
+// model.vae and model.text_encoder…: that part from another folder. The index, from which final/ is made, then lists
 // what is used, also where it had none.
 static void replace_part(ModelFolder& folder, ModelPart part) {
   if (!part.class_name.empty()) folder.index[part.name] = Json::array({part.library, part.class_name});
@@ -133,15 +134,21 @@ static void replace_part(ModelFolder& folder, ModelPart part) {
   folder.parts.push_back(std::move(part));
 }
 
-static void replace_parts(ModelFolder& folder, const ModelConfig& asked) {
-  if (is_single_file(asked.vae)) replace_weights(folder, "vae", asked.vae);
-  else if (!asked.vae.empty()) replace_part(folder, open_model_part(asked.vae, "vae").take());
-  if (is_single_file(asked.text_encoder)) replace_weights(folder, "text_encoder", asked.text_encoder);
-  if (asked.text_encoder.empty() || is_single_file(asked.text_encoder)) return;
-  ModelPart encoder = open_model_part(asked.text_encoder, "text_encoder").take();
+static void replace_text_encoder(ModelFolder& folder, const std::string& name, const std::string& asked) {
+  if (asked.empty()) return;
+  if (is_single_file(asked)) return replace_weights(folder, name, asked);
+  ModelPart encoder = open_model_part(asked, name).take();
   // Numbers of tokens mean what the encoder was trained with. One that brings no tokenizer is used with the model's own.
   if (ModelPart tokenizer = open_tokenizer_of(encoder).take(); !tokenizer.name.empty()) replace_part(folder, std::move(tokenizer));
   replace_part(folder, std::move(encoder));
+}
+
+static void replace_parts(ModelFolder& folder, const ModelConfig& asked) {
+  if (is_single_file(asked.vae)) replace_weights(folder, "vae", asked.vae);
+  else if (!asked.vae.empty()) replace_part(folder, open_model_part(asked.vae, "vae").take());
+  replace_text_encoder(folder, "text_encoder", asked.text_encoder);
+  replace_text_encoder(folder, "text_encoder_2", asked.text_encoder_2);
+  replace_text_encoder(folder, "text_encoder_3", asked.text_encoder_3);
 }
 
 std::unique_ptr<Session> open_session(const Config& config, const std::vector<std::string>& plugin_paths, const SessionNeeds& needs) {
@@ -270,13 +277,22 @@ std::string lower_precision_text(const Session& s, const std::vector<std::string
   return text;
 }
 
+// What a model with this scheduler predicts: flows of their own class do not say it, and where nothing is said it is epsilon.
+static std::string prediction_of(const Json& schedule) {
+  if (SchedulerFile(schedule, "").is_flow()) return "flow_prediction";
+  const auto said = schedule.find("prediction_type");
+  return said != schedule.end() && said->is_string() ? said->get<std::string>() : "epsilon";
+}
+
 std::string changed_prediction(const Session& session) {
   const ModelPart* scheduler = session.folder.find("scheduler");
-  Json before = scheduler ? scheduler->config.value("prediction_type", Json()) : Json();
-  Json after = session.loss->about().value("scheduler", Json::object()).value("prediction_type", before);
-  if (before.is_null() || before == after) return "";
-  return fmt::format("the model was trained to predict {} ({}); loss '{}' teaches it to predict {}", before.dump(),
-                     scheduler->config_path.string(), session.loss->id(), after.dump());
+  if (!scheduler) return "";
+  Json later = scheduler->config;
+  later.update(session.loss->about().value("scheduler", Json::object()));
+  const std::string before = prediction_of(scheduler->config), after = prediction_of(later);
+  if (before == after) return "";
+  return fmt::format("the model was trained to predict \"{}\" ({}); loss '{}' teaches it to predict \"{}\"", before,
+                     scheduler->config_path.string(), session.loss->id(), after);
 }
 
 }  // namespace t2i

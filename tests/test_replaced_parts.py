@@ -16,13 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import AS_CAPTIONS, metrics, sd_folder, settings, sha256, t2i, triplet_data
 
-from make_folders import make_sdxl
+from make_folders import make_sd3, make_sdxl
 
 COMMON = settings(data__resolution=16, data__num_workers=1, train__num_threads=1, train__gradient_accumulation_steps=1, train__mixed_precision="fp32",
                   train__train_batch_size=2, train__max_train_steps=2, checkpoint__every_steps=0, validation__every_steps=2, validation__steps=2,
                   validation__prompts="[edit number 3]")
-REPLACED = [("sd15", "vae"), ("sd15", "text_encoder"), ("sdxl", "vae")]
-WEIGHTS = {"vae": "diffusion_pytorch_model.safetensors", "text_encoder": "model.safetensors"}
+REPLACED = [("sd15", "vae"), ("sd15", "text_encoder"), ("sdxl", "vae"), ("sdxl", "text_encoder_2")]
+WEIGHTS = {"vae": "diffusion_pytorch_model.safetensors", "text_encoder": "model.safetensors", "text_encoder_2": "model.safetensors"}
 
 
 def repository(root, name, source):
@@ -45,6 +45,8 @@ def place(tmp_path_factory):
                   norm_num_groups=8, sample_size=16, scaling_factor=0.25).save_pretrained(f"{other}/vae")
     config = root / "other" / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_act": "gelu"}))
+    make_sdxl(str(root / "other-xl"), seed=4)
+    shutil.move(root / "other-xl" / "text_encoder_2", root / "other" / "text_encoder_2")
     triplet_data(root / "data", count=8)
     for family, part in REPLACED:
         in_place = root / f"{family}-in-place-{part}"
@@ -102,6 +104,24 @@ def test_generate(place, family):
 
     replaced, in_place = drawn(family, *settings(model__vae="org/one-vae")), drawn(f"{family}-in-place-vae")
     assert np.array_equal(replaced, in_place) and not np.array_equal(replaced, drawn(family))
+
+
+def test_a_third_text_encoder_for_a_folder_without_it(tmp_path):
+    """With its tokenizer: pictures are those of the folder that has both."""
+    make_sd3(str(tmp_path / "with"), t5={})
+    make_sd3(str(tmp_path / "without"))
+    for part in ("transformer", "vae", "text_encoder", "text_encoder_2"):  # the seeds' order differs between the two
+        shutil.rmtree(tmp_path / "without" / part)
+        shutil.copytree(tmp_path / "with" / part, tmp_path / "without" / part)
+
+    def drawn(model, *more):
+        t2i("generate", "--model", tmp_path / model, "--prompt", "a red square", "--output", tmp_path / "picture.png", "--size", "16x16", "--steps", 2, *more)
+        picture = np.array(Image.open(tmp_path / "picture.png"))
+        (tmp_path / "picture.png").unlink()
+        return picture
+
+    replaced = drawn("without", *settings(model__text_encoder_3=tmp_path / "with" / "text_encoder_3"))
+    assert np.array_equal(replaced, drawn("with")) and not np.array_equal(replaced, drawn("without"))
 
 
 def run(place, output, model, *more, code=0):

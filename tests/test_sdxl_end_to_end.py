@@ -96,14 +96,18 @@ def test_the_sizes_of_the_data_reach_the_denoiser(place, tmp_path):
         assert abs(losses[name] - wanted) <= 1e-5 * wanted, (name, losses[name], wanted)
 
 
-@pytest.mark.parametrize("keeps", [False, True])
-def test_a_dropped_instruction_is_dropped_whole(place, tmp_path, keeps):
-    """The loss of one step of eight samples, of which some lose the instruction: its pooled text is that of the empty
-    prompt as well, or, with dropout_keeps_pooled, the instruction's, which is what diffusers' training script does."""
+# (null_text, dropout_keeps_pooled): as pictures are drawn, the same with the pooled text of "", and diffusers' training script.
+DROPS = [("as_drawn", False), ("encoded", False), ("encoded", True)]
+
+
+@pytest.mark.parametrize("null_text, keeps", DROPS)
+def test_a_dropped_instruction_is_dropped_whole(place, tmp_path, null_text, keeps):
+    """The loss of one step of eight samples, of which some lose the instruction: what stands for it is what the pipeline puts
+    there when it draws without a prompt, zeros; or the encoding of "", with its pooled text or with the instruction's."""
     d, count = 0.25, 8
     t2i("run", "--task", "ip2p", "--loss", "epsilon", "--model", place / "edit", "--data", place / "data", "--output", tmp_path / "run", *TRAIN,
         *settings(train__train_batch_size=count, train__max_train_steps=1, data__random_flip="false", task__conditioning_dropout_prob=d,
-                  task__dropout_keeps_pooled=str(keeps).lower()))
+                  task__dropout_keeps_pooled=str(keeps).lower(), train__null_text=null_text))
     pipe = diffusers.DiffusionPipeline.from_pretrained(place / "edit")
     schedule, scale = diffusers.DDPMScheduler.from_config(pipe.scheduler.config), pipe.vae.config.scaling_factor
     rows = [json.loads(line) for line in (place / "data" / "metadata.jsonl").read_text().splitlines()]
@@ -113,10 +117,11 @@ def test_a_dropped_instruction_is_dropped_whole(place, tmp_path, keeps):
         return pipe.vae.encode(picture[None] / 127.5 - 1).latent_dist
 
     def text(words):
-        embeds, _, pooled, _ = pipe.encode_prompt(words, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
+        embeds, none, pooled, pooled_none = pipe.encode_prompt(words, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True)
+        assert not none.any() and not pooled_none.any(), "what the pipeline has for no prompt"
         return embeds, pooled
 
-    losses, dropped = {False: [], True: []}, []
+    losses, dropped = {drop: [] for drop in DROPS}, []
     with torch.no_grad():
         for at in range(count):
             key, row = (42, 0, at), rows[shuffled(at, count, 42, 0)]
@@ -125,15 +130,29 @@ def test_a_dropped_instruction_is_dropped_whole(place, tmp_path, keeps):
             source = posterior(row["input_image"]).mode() * (0 if d <= p < 3 * d else 1)
             noise, t = torch.from_numpy(normal(key, "noise", (4, 8, 8)))[None], torch.tensor([int(uniform(key, "timesteps")[0] * 1000)])
             dropped.append(p < 2 * d)
-            left = "" if dropped[-1] else row["instruction"]
             seen = torch.cat([schedule.add_noise(latents, noise, t), source], 1)
-            for kept, pooled_of in {False: left, True: row["instruction"]}.items():
-                added = {"text_embeds": text(pooled_of)[1], "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]])}
-                losses[kept].append((pipe.unet(seen, t, text(left)[0], added_cond_kwargs=added).sample - noise).square().mean().item())
+            for drop in DROPS:
+                embeds, pooled = text(row["instruction"])
+                if dropped[-1]:
+                    none = [x * 0 for x in text("")] if drop[0] == "as_drawn" else text("")
+                    embeds, pooled = none[0], pooled if drop[1] else none[1]
+                added = {"text_embeds": pooled, "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]])}
+                losses[drop].append((pipe.unet(seen, t, embeds, added_cond_kwargs=added).sample - noise).square().mean().item())
     assert 0 < sum(dropped) < count
-    loss, wanted, other = metrics(tmp_path / "run")[0]["loss"], sum(losses[keeps]) / count, sum(losses[not keeps]) / count
+    loss, means = metrics(tmp_path / "run")[0]["loss"], {drop: sum(values) / count for drop, values in losses.items()}
+    wanted = means.pop((null_text, keeps))
     # Sums in another order move it by 1e-7 of itself.
-    assert abs(loss - wanted) <= 2e-6 * wanted and abs(loss - other) > 1e-4 * wanted, (loss, wanted, other)
+    assert abs(loss - wanted) <= 2e-6 * wanted and all(abs(loss - other) > 1e-4 * wanted for other in means.values()), (loss, wanted, means)
+
+
+def test_a_dropped_text_is_the_same_where_the_encoders_are_part_of_the_step(place, tmp_path):
+    """An adapter begins as nothing, so the first loss is that of frozen encoders, whose texts were made before the step."""
+    first = []
+    for name, encoders in (("frozen", "[]"), ("adapted", "[text_encoder, text_encoder_2]")):
+        t2i("run", "--task", "ip2p", "--loss", "epsilon", "--model", place / "edit", "--data", place / "data", "--output", tmp_path / name, *TRAIN,
+            *settings(train__train_batch_size=8, train__max_train_steps=1, task__conditioning_dropout_prob=0.25, lora__rank=2, lora__text_encoders=encoders))
+        first.append(metrics(tmp_path / name)[0]["loss"])
+    assert abs(first[0] - first[1]) <= 2e-6 * first[0]
 
 
 def test_the_vae_is_held_in_float32(place, tmp_path):

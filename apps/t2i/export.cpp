@@ -19,7 +19,7 @@ int export_command(const Command& self, const std::vector<std::string>& argument
       .add("text-encoder-quantization", "Q", "the same of the text encoders")
       .add("task", "T", "the task whose pipeline a folder's model_index.json names (else the one it came with)")
       .add("plugin", "F", "the model family's plugin (else as the model folder says)")
-      .add_list("set", "KEY=VALUE", "model.base, model.vae, model.text_encoder or model.variant; may be repeated")
+      .add_list("set", "KEY=VALUE", "model.base, model.vae, model.text_encoder, …_2, …_3 or model.variant; may be repeated")
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
   if (!options.parse(arguments)) return 0;
 
@@ -39,7 +39,7 @@ int export_command(const Command& self, const std::vector<std::string>& argument
   out.loras = options.loras();
   out.plugin_paths = options.texts("plugin-path");
   std::vector<Setting> settings = options.settings({{"plugin", "plugin"}});
-  const Texts keys = {"model.base", "model.vae", "model.text_encoder", "model.variant"};
+  const Texts keys = {"model.base", "model.vae", "model.text_encoder", "model.text_encoder_2", "model.text_encoder_3", "model.variant"};
   for (const Setting& s : settings)
     if (!s.key.starts_with("plugin") && std::ranges::count(keys, s.key) == 0)
       options.problem(s.origin, "is no setting of export", fmt::format("one of {}", fmt::join(keys, ", ")), "E1023");

@@ -11,8 +11,8 @@ namespace t2i {
 namespace {
 
 constexpr int64_t largest = std::numeric_limits<int64_t>::max();
-const Texts model_keys = {"model.base",    "model.vae",          "model.text_encoder",
-                          "model.variant", "model.quantization", "model.text_encoder_quantization"};  // the others are of training
+const Texts model_keys = {"model.base",           "model.vae",     "model.text_encoder", "model.text_encoder_2",
+                          "model.text_encoder_3", "model.variant", "model.quantization", "model.text_encoder_quantization"};  // the others are of training
 
 void parse_size(Options& options, GenerateOptions& out) {
   if (!options.has("size")) return;
@@ -57,7 +57,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add("device", "D", "auto, cpu or cuda (auto)")
       .add_list("set", "KEY=VALUE",
                 "an option of the family or of the task, as plugin.clip_skip=1, or model.base, model.vae, "
-                "model.text_encoder, model.variant, model.quantization, model.text_encoder_quantization; may be repeated")
+                "model.text_encoder, …_2, …_3, model.variant, model.quantization, model.text_encoder_quantization; may be repeated")
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones");
   if (!options.parse(arguments)) return 0;
 

@@ -27,7 +27,7 @@ struct ModelConfig {
   std::string path;            // a diffusers folder, org/name in the local hub cache, or a single file
   std::string base;            // of a single file: the folder with its configurations, tokenizers and scheduler
   std::string vae;             // another folder for this part; empty: the model's own
-  std::string text_encoder;    // likewise
+  std::string text_encoder, text_encoder_2, text_encoder_3;  // likewise
   std::string variant;         // "fp16" reads *.fp16.safetensors
   std::string dtype = "auto";  // of frozen parts: auto (on a GPU as mixed_precision), float32, bfloat16, float16
   std::string quantization = "none";               // of the denoiser's frozen weights: none, nf4, int8
@@ -60,6 +60,7 @@ struct TrainConfig {
   bool offload_activations = false;            // what recomputed blocks run on waits in host memory
   double max_grad_norm = 1.0;  // 0: no clipping
   int64_t seed = 42;
+  std::string null_text = "as_drawn";  // what is learnt for a dropped text: as_drawn, encoded
   bool use_ema = false;
   double ema_decay = 0.9999;
   std::string device = "auto";          // auto, cpu, cuda

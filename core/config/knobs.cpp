@@ -37,6 +37,8 @@ std::vector<Knob> model_knobs() {
             "local hub cache, or a single .safetensors file.")
           .or_null(),
       model("text_encoder", &M::text_encoder, "Take the text encoder, and the tokenizer beside it, from here instead, likewise.").or_null(),
+      model("text_encoder_2", &M::text_encoder_2, "The same of a family's second text encoder, and its tokenizer_2.").or_null(),
+      model("text_encoder_3", &M::text_encoder_3, "The same of a third.").or_null(),
       model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")
           .or_null(),
       model("dtype", &M::dtype,
@@ -135,6 +137,10 @@ std::vector<Knob> train_knobs() {
       train("max_grad_norm", &T::max_grad_norm, "Gradients with a larger norm are scaled down to it; 0 leaves them.")
           .at_least(0),
       train("seed", &T::seed, "All randomness follows from this number.").at_least(0).at_most(9007199254740991.0),
+      train("null_text", &T::null_text,
+            "What stands for a dropped text: as_drawn is what generating takes for no text, zeros for models that say so; "
+            "encoded is always the encoding of the empty text, as diffusers' training scripts have it.")
+          .one_of({"as_drawn", "encoded"}),
       train("use_ema", &T::use_ema, "Keep a moving average of the weights and write that as the result."),
       train("ema_decay", &T::ema_decay, "How much of the average stays at each step.").at_least(0).below(1),
       train("device", &T::device, "Where to train; auto takes a GPU when there is one.")

@@ -35,7 +35,7 @@ bool Painter::remember(const std::vector<std::string>& texts, uint64_t most_byte
 }
 
 Guidance Painter::guidance_of(const std::vector<PaintJob>& jobs, int64_t width, int64_t height) {
-  const bool zeros_for_none = model_.about().value("zero_empty_negative", false);
+  const bool zeros_for_none = model_.zero_for_no_text();
   uint32_t branches = task_.branches();
   std::map<std::string, std::vector<at::Tensor>> rows;
   for (const PaintJob& job : jobs) {

@@ -117,7 +117,7 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
   std::unique_ptr<FusedBackward> fused;
   if (config.optimizer.fused_backward) fused = std::make_unique<FusedBackward>(*state.weights, state.optimizer, context.watched);
   context.fused = fused.get();
-  Encoder encoder(*session.model, *session.task, session.device);
+  Encoder encoder(*session.model, *session.task, session.device, /*tokens_only=*/false, null_text_is_zero(*session.model, config.train));
   uint64_t before_block = 0;
   std::vector<BlockKept> blocks;
   const BlockWatch watch = watch_of(counter, blocks, before_block);

@@ -64,6 +64,8 @@ class Model {
   at::Tensor scale_latents(const at::Tensor& sample);                  // a VAE sample -> latents
   // Does forward() take the sizes of a sample, `time_ids`?
   bool wants_sizes() const { return about_.value("size_conditioning", false); }
+  // Is a text that was not given zeros to the pipelines, instead of the encoding of ""?
+  bool zero_for_no_text() const { return about_.value("zero_empty_negative", false); }
   // The `guidance` [n] that forward() takes of a guidance-distilled model, in float32 on the CPU; undefined for others.
   // `when`: "training" or "generating".
   at::Tensor guidance(int64_t n, const char* when) const;

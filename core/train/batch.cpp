@@ -17,9 +17,13 @@ struct Encoder::Memory {
   std::map<std::string, Tensors> texts;
 };
 
-Encoder::Encoder(Model& model, const Task& task, at::Device device, bool tokens_only)
-    : model_(model), task_(task), device_(device), tokens_only_(tokens_only), memory_(std::make_unique<Memory>()) {}
+Encoder::Encoder(Model& model, const Task& task, at::Device device, bool tokens_only, bool zero_null)
+    : model_(model), task_(task), device_(device), tokens_only_(tokens_only), zero_null_(zero_null), memory_(std::make_unique<Memory>()) {}
 Encoder::~Encoder() = default;
+
+bool null_text_is_zero(const Model& model, const TrainConfig& train) {
+  return train.null_text == "as_drawn" && model.zero_for_no_text();
+}
 
 at::Tensor pixels_tensor(const FloatImage& image, at::Device device) {
   at::Tensor pixels = at::from_blob(const_cast<float*>(image.chw.data()), {1, 3, image.height, image.width}, at::kFloat).clone();
@@ -86,7 +90,8 @@ Tensors Encoder::encode(const std::vector<Sample>& samples, const at::Tensor& rn
     for (const TaskColumn& column : task_.columns()) {
       if (column.use == "prompt") {
         for (auto& [name, t] : encode_text(sample.texts.at(column.name))) rows[name].push_back(t);
-        for (auto& [name, t] : encode_text("")) rows["null_" + name].push_back(t);
+        const bool zero = zero_null_ && !tokens_only_;
+        for (auto& [name, t] : encode_text("")) rows["null_" + name].push_back(zero ? at::zeros_like(t) : t);
       } else {
         Posterior p = remembered_posterior(sample, column.name);
         if (column.use == "target")

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/config/config.h"
 #include "core/data/loader.h"
 #include "core/model/tensors.h"
 #include "core/plug/model.h"
@@ -20,7 +21,8 @@ class Encoder {
   // Both must outlive the Encoder; the model's text encoders and VAE must be loaded. Whatever precision they are held
   // in, what they make is handed on in float32.
   // `tokens_only`: texts are handed on as tokens ("tokens"…, "null_tokens"…), because their encoders are part of the step.
-  Encoder(Model& model, const Task& task, at::Device device, bool tokens_only = false);
+  // `zero_null`: null_text_is_zero().
+  Encoder(Model& model, const Task& task, at::Device device, bool tokens_only, bool zero_null);
   ~Encoder();
 
   // The step's tensors for `samples` (rows in order) under `rng` [n,3]: latents, prompt_embeds…, null_prompt_embeds…,
@@ -42,10 +44,13 @@ class Encoder {
   Model& model_;
   const Task& task_;
   at::Device device_;
-  bool tokens_only_;
+  bool tokens_only_, zero_null_;
   struct Memory;
   std::unique_ptr<Memory> memory_;
 };
+
+// Is a dropped text zeros, as the guidance's branch without a text has it? Otherwise it is the encoding of "".
+bool null_text_is_zero(const Model& model, const TrainConfig& train);
 
 // [1,3,H,W] float32 on `device`.
 at::Tensor pixels_tensor(const FloatImage& image, at::Device device);

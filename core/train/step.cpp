@@ -9,6 +9,7 @@
 #include "core/model/dropout.h"
 #include "core/plug/step_scope.h"
 #include "core/precision/autocast.h"
+#include "core/train/batch.h"
 #include "core/train/fused_backward.h"
 #include "core/train/norm.h"
 #include "core/train/objective.h"
@@ -28,7 +29,8 @@ static void encode_texts(StepContext& c, Tensors& batch) {
       Autocast autocast(batch.at("latents").device().type(), c.compute);
       made = c.model.encode_text(tokens);
     }
-    for (auto& [name, t] : made) batch[before + name] = t.is_floating_point() ? t.to(at::kFloat) : t;
+    const bool zero = !before.empty() && null_text_is_zero(c.model, c.train);
+    for (auto& [name, t] : made) batch[before + name] = zero ? at::zeros_like(t, at::kFloat) : t.is_floating_point() ? t.to(at::kFloat) : t;
   }
 }
 

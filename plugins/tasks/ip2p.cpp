@@ -4,8 +4,8 @@
 // Training drops the instruction, the picture, or both, by one draw p ~ U[0,1) per sample and d = the option:
 //   instruction dropped: p < 2d,   picture dropped: d <= p < 3d.
 // A dropped instruction is dropped whole, the pooled text of families that have it included, as generating asks for it:
-// there "neither" has the pooled text of the negative prompt. diffusers' training script keeps the instruction's; with
-// dropout_keeps_pooled, so does this.
+// there "neither" has the embeddings and the pooled text of no prompt (the core's train.null_text: zeros, or the encoded
+// empty text). diffusers' training script keeps the instruction's pooled text; with dropout_keeps_pooled, so does this.
 // Generating combines three predictions (eq. 3 there):
 //   e = e(none, none) + s_T (e(picture, text) - e(picture, none)) + s_I (e(picture, none) - e(none, none)).
 #include <t2i/conditioning.hpp>
