@@ -36,12 +36,12 @@ Config session_config(const GenerateOptions& options) {
   return config;
 }
 
-PictureSize wanted_size(const GenerateOptions& options, const Session& session, const LatentsFile& latents) {
+DrawnSize wanted_size(const GenerateOptions& options, const Session& session, const LatentsFile& latents) {
   int64_t downscale = session.model->downscale();
-  PictureSize size{options.width, options.height};
+  DrawnSize size{options.width, options.height};
   int64_t place = session.model->place_px();
   if (latents.given()) {
-    PictureSize fits = latents.size(downscale);
+    DrawnSize fits = latents.size(downscale);
     if (fits.width % place || fits.height % place)
       fail({options.latents, fmt::format("the latents are {} by {}", fits.width / downscale, fits.height / downscale),
             fmt::format("The model sees {} by {} of them as one place", place / downscale, place / downscale), "give latents of whole places", "E6008",
@@ -123,7 +123,7 @@ int generate_command(const GenerateOptions& options) {
   Painter painter(model, *session->task, session->device, dtype);
   check_sources(prompts, pictures, painter.needs_source(), session->task->id());
   LatentsFile latents(options.latents, model.latent_channels(), pictures.size());
-  PictureSize size = wanted_size(options, *session, latents);
+  DrawnSize size = wanted_size(options, *session, latents);
   if (!size.width && !painter.needs_source()) size.width = size.height = model.about().value("resolution", int64_t{512});
   const ModelPart* schedule = session->folder.part("scheduler").take();
   Json schedule_now = schedule->config;
@@ -163,13 +163,13 @@ int generate_command(const GenerateOptions& options) {
       continue;
     }
     std::vector<PaintJob> jobs;
-    PictureSize now = size;
+    DrawnSize now = size;
     size_t first = i;
     for (; i < chunk_end; ++i) {
       PaintJob job{pictures[i].text, pictures[i].negative, pictures[i].seed, {}, latents.noise(i)};
       if (painter.needs_source()) {
         job.source = sources.load(pictures[i].image);
-        PictureSize its{job.source.size(3), job.source.size(2)};
+        DrawnSize its{job.source.size(3), job.source.size(2)};
         if (!jobs.empty() && its != now) break;
         now = its;
       }
