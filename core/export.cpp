@@ -157,7 +157,11 @@ void write_folder(Export& e) {
                                  first["channels"].get<int64_t>(), s.model->latent_channels(), s.folder.pipeline_class));
   }
 
-  UnfinishedFolder unfinished(output.string() + ".tmp");
+  UnfinishedFolder unfinished(unfinished_name(output));
+  auto write_part = [&](const ModelPart& part, const WeightSet& weights, const std::string& quantization, const TensorEdits& edits) {
+    write_part_folder(s, part, weights, unfinished.path() / part.name, e.dtype, quantization, &edits);
+    if (auto changed = weights.damage()) fail(*changed);
+  };
   auto leave_out = [&](const std::string& part, const char* why) {
     index[part] = {nullptr, nullptr};
     e.told.push_back(fmt::format("{} has no {}: {}", output.string(), part, why));
@@ -176,10 +180,9 @@ void write_folder(Export& e) {
               "merge it into the plain weights first, then pack the folder that this gives", "E7155", Exit::usage});
       const TensorEdits edits = merge_adapters(e, part, weights);
       if (!part.file.empty() || !edits.empty()) entries_of(s, part, weights, s.model->declared(part.name));
-      write_part_folder(s, part, weights, to, e.dtype, quantization, &edits);
-      if (auto changed = weights.damage()) fail(*changed);
+      write_part(part, weights, quantization, edits);
     } else if (!used && network && rewritten && weights_of(part)) {
-      write_part_folder(s, part, open_weights(part).take(), to, e.dtype);
+      write_part(part, open_weights(part).take(), "", {});
     } else {
       copy_part(part, to);
       if (part.name == "scheduler" && e.adapters) change_scheduler(e, part, to, index);

@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <set>
+
 #include "core/adapters.h"
 #include "core/checkpoint/own_file.h"
+#include "core/data/picture_size.h"
 #include "core/dist/group.h"
 #include "core/generate/latents_file.h"
 #include "core/generate/paint.h"
@@ -36,12 +39,12 @@ Config session_config(const GenerateOptions& options) {
   return config;
 }
 
-PictureSize wanted_size(const GenerateOptions& options, const Session& session, const LatentsFile& latents) {
+DrawnSize wanted_size(const GenerateOptions& options, const Session& session, const LatentsFile& latents) {
   int64_t downscale = session.model->downscale();
-  PictureSize size{options.width, options.height};
+  DrawnSize size{options.width, options.height};
   int64_t place = session.model->place_px();
   if (latents.given()) {
-    PictureSize fits = latents.size(downscale);
+    DrawnSize fits = latents.size(downscale);
     if (fits.width % place || fits.height % place)
       fail({options.latents, fmt::format("the latents are {} by {}", fits.width / downscale, fits.height / downscale),
             fmt::format("The model sees {} by {} of them as one place", place / downscale, place / downscale), "give latents of whole places", "E6008",
@@ -49,12 +52,14 @@ PictureSize wanted_size(const GenerateOptions& options, const Session& session, 
     if (size.width && size != fits)
       fail({"--size", fmt::format("{}x{} does not fit the latents of {}", size.width, size.height, options.latents), "",
             fmt::format("use --size {}x{}", fits.width, fits.height), "E6008", Exit::usage});
+    if (auto large = session.model->too_large(fits.width, fits.height, options.latents, Exit::bad_data)) fail(*large);
     return fits;
   }
   if (size.width % place || size.height % place)
     fail({"--size", fmt::format("{}x{} is not a multiple of {}", size.width, size.height, place), "The model sees so many pixels a side as one place",
           fmt::format("use --size {}x{}", std::max<int64_t>(1, size.width / place) * place, std::max<int64_t>(1, size.height / place) * place),
           "E6013", Exit::usage});
+  if (auto large = session.model->too_large(size.width, size.height, "--size", Exit::usage)) fail(*large);
   return size;
 }
 
@@ -67,6 +72,24 @@ void check_sources(const std::vector<Prompt>& prompts, const std::vector<Picture
     errors.push_back(needed ? Error{where, "task '" + task + "' needs a picture to start from", "", "give --image FILE", "E6006", Exit::usage}
                             : Error{where, "task '" + task + "' reads no picture", "", "leave the image out, or choose another --task", "E6006", Exit::usage});
     if (errors.size() == 10 || prompts[picture.prompt].where.empty()) break;
+  }
+  if (!errors.empty()) throw Failure(std::move(errors));
+}
+
+// Where each picture keeps its own size, those that the model cannot draw so large, one problem each: before weights are
+// read, from the beginning of the files. What else is wrong with a file is told when it is read.
+void check_source_sizes(const std::vector<PictureRequest>& pictures, const Model& model) {
+  std::vector<Error> errors;
+  std::set<std::string> seen;
+  for (const PictureRequest& picture : pictures) {
+    if (!seen.insert(picture.image).second) continue;
+    auto file = open_file(picture.image, picture.image, "the picture");
+    const std::optional<PictureSize> size = file ? picture_size(*file) : std::nullopt;
+    if (!size) continue;
+    auto whole = [place = model.place_px()](uint32_t side) { return side / place * place; };
+    auto large = model.too_large(whole(size->width), whole(size->height), picture.image, Exit::bad_data);
+    if (large) large->todo = fmt::format("give --size, of at most {0}x{0}", model.most_px()), errors.push_back(*large);
+    if (errors.size() == 10) break;
   }
   if (!errors.empty()) throw Failure(std::move(errors));
 }
@@ -123,7 +146,8 @@ int generate_command(const GenerateOptions& options) {
   Painter painter(model, *session->task, session->device, dtype);
   check_sources(prompts, pictures, painter.needs_source(), session->task->id());
   LatentsFile latents(options.latents, model.latent_channels(), pictures.size());
-  PictureSize size = wanted_size(options, *session, latents);
+  DrawnSize size = wanted_size(options, *session, latents);
+  if (!size.width && painter.needs_source()) check_source_sizes(pictures, model);
   if (!size.width && !painter.needs_source()) size.width = size.height = model.about().value("resolution", int64_t{512});
   const ModelPart* schedule = session->folder.part("scheduler").take();
   Json schedule_now = schedule->config;
@@ -163,13 +187,13 @@ int generate_command(const GenerateOptions& options) {
       continue;
     }
     std::vector<PaintJob> jobs;
-    PictureSize now = size;
+    DrawnSize now = size;
     size_t first = i;
     for (; i < chunk_end; ++i) {
       PaintJob job{pictures[i].text, pictures[i].negative, pictures[i].seed, {}, latents.noise(i)};
       if (painter.needs_source()) {
         job.source = sources.load(pictures[i].image);
-        PictureSize its{job.source.size(3), job.source.size(2)};
+        DrawnSize its{job.source.size(3), job.source.size(2)};
         if (!jobs.empty() && its != now) break;
         now = its;
       }

@@ -52,21 +52,28 @@ Tensors tokens_of(Probe& p) {
   return tokens;
 }
 
+// In the type that was asked for, also of a part that is held in another.
+Tensors as_asked(Tensors out, const Probe& p) {
+  for (auto& [name, t] : out)
+    if (t.is_floating_point()) t = t.to(p.dtype);
+  return out;
+}
+
 Tensors text(Probe& p) {
   load_role(*p.session, p.options.config, "text_encoder", p.dtype);
-  return p.model().encode_text(tokens_of(p));
+  return as_asked(p.model().encode_text(tokens_of(p)), p);
 }
 
 Tensors encode(Probe& p) {
   load_role(*p.session, p.options.config, "vae", p.dtype);
   Tensors out = p.model().encode_image(need(p.in, "pixels", p));
   out["latents"] = p.model().scale_latents(out.at("mean"));
-  return out;
+  return as_asked(std::move(out), p);
 }
 
 Tensors decode(Probe& p) {
   load_role(*p.session, p.options.config, "vae", p.dtype);
-  return {{"pixels", p.model().decode_image(need(p.in, "latents", p))}};
+  return as_asked({{"pixels", p.model().decode_image(need(p.in, "latents", p))}}, p);
 }
 
 Tensors forward(Probe& p) {

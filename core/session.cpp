@@ -243,19 +243,23 @@ void require_parts(const Session& s, const std::vector<std::string>& roles) {
   if (!errors.empty()) throw Failure(std::move(errors));
 }
 
+// `asker`: what the user wrote the type in.
+static at::ScalarType told_of(Session& s, const std::string& part, const HeldType& held, const char* asker) {
+  if (!held.refused.empty())
+    s.notices.push_back(fmt::format("{} is held in float32: it is not made for {}, which {} asks for", shown_folder(s, part), held.refused, asker));
+  return held.type;
+}
+
 void load_role(Session& s, const Config& config, const std::string& role, at::ScalarType dtype) {
   for (const std::string& part : s.model->parts(role))
-    if (!s.model->has(part)) load_part(s, config, part, dtype);
+    if (!s.model->has(part)) load_part(s, config, part, told_of(s, part, held_type(dtype, s.model->about().at("parts").at(part)), "--dtype"));
 }
 
 static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::string& part) {
   HeldType held =
       held_type(config.model.dtype, config.train.mixed_precision, s.held_as_on_gpu ? at::Device(at::kCUDA) : s.device,
                 s.model->about().at("parts").at(part));
-  if (!held.refused.empty())
-    s.notices.push_back(fmt::format("{} is held in float32: it is not made for {}, which model.dtype asks for",
-                                    shown_folder(s, part), held.refused));
-  return held.type;
+  return told_of(s, part, held, "model.dtype");
 }
 
 void load_frozen_role(Session& s, const Config& config, const std::string& role) {

@@ -54,7 +54,7 @@ LoadRules load_rules(const Session& session, const std::string& part);
 ParamStore& load_part(Session& session, const Config& config, const std::string& part, at::ScalarType dtype,
                       const std::function<bool(const std::string&)>& is_trained = [](const std::string&) { return false; });
 
-// All parts of a role.
+// All parts of a role. One that is not made for `dtype` is held in float32, and a notice says so.
 void load_role(Session& session, const Config& config, const std::string& role, at::ScalarType dtype);
 
 // The same for a role that is not trained: held as model.dtype says, where the model allows it, else in float32.

@@ -25,6 +25,14 @@ def case(make):
     return make
 
 
+def without(folder, *parts):
+    """As model_index.json may leave them out."""
+    index = pathlib.Path(folder) / "model_index.json"
+    for part in parts:
+        shutil.rmtree(f"{folder}/{part}")
+    index.write_text(json.dumps(json.loads(index.read_text()) | {part: [None, None] for part in parts}))
+
+
 def run(family, *more, task="ip2p", output="out", **changes):
     return ["run", "--task", task, "--model", family, "--data", "data", "--output", output, *COMMON, *settings(**changes), *more]
 
@@ -43,6 +51,45 @@ def widths_that_do_not_fit():
     edit_json("flux/text_encoder/config.json", hidden_size=48)
     edit_json("flux/text_encoder_2/config.json", d_model=48)
     return [run("sdxl"), run("sd3"), run("flux"), run("sd3", model__vae="sd15"), run("sd15", model__vae="flux")]
+
+
+@case
+def a_width_beside_an_encoder_that_is_left_out():
+    """The zeros in its place are as wide as the pooled text leaves room for: with them the text would be cropped."""
+    without("sd3", "text_encoder", "tokenizer")
+    edit_json("sd3/transformer/config.json", pooled_projection_dim=70)
+    return [run("sd3")]
+
+
+@case
+def a_t5_of_too_few_distances():
+    """Buckets of eight reach to a distance of two each by itself: there would be none left to share."""
+    edit_json("flux/text_encoder_2/config.json", relative_attention_max_distance=2)
+    return [run("flux")]
+
+
+@case
+def a_resolution_below_one_place():
+    edit_json("sd3/transformer/config.json", patch_size=6)
+    return [run("sd3", data__resolution=8)]
+
+
+@case
+def pictures_over_the_most():
+    """More places than the transformer has: before any weight is read."""
+    import torch
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    edit_json("sd3/transformer/config.json", in_channels=32)
+    Image.new("RGB", (61, 40)).save("wide.png")
+    Image.new("RGB", (51, 40)).save("fits.png")
+    save_file({"latents": torch.zeros(1, 16, 8, 26)}, "wide.safetensors")
+    for weights in pathlib.Path("sd3/transformer").glob("*.safetensors"):
+        weights.write_bytes(b"")
+    generate = ["generate", "--model", "sd3", "--prompt", "a ball", "--image", "wide.png", "--steps", "1", "--output", "pictures"]
+    return [run("sd3", data__resolution=52), run("sd3", data__resolution=48), [*generate, "--size", "16x52"], [*generate, "--latents", "wide.safetensors"], generate,
+            ["fits.png" if word == "wide.png" else word for word in generate]]
 
 
 @case

@@ -45,3 +45,14 @@ def test_names_and_shapes(transformer, million):
     assert about["latent"] == {"channels": 16, "downscale": 8, "patch": 2} and about["resolution"] == 1024
     assert about["first_layer"]["channels"] * about["first_layer"]["per_channel"] == transformer["in_channels"]
     assert ("distilled_guidance" in about) == transformer["guidance_embeds"]
+    assert about["parts"]["text_encoder_2"]["dtypes"] == ["float32", "bfloat16"]
+
+
+@pytest.mark.parametrize("change, wrong", [({"num_single_layers": 37}, "fewer"), ({"num_layers": 20}, "more"), ({"pooled_projection_dim": 640}, "other")])
+def test_one_number_off_is_seen(change, wrong):
+    """That the comparison can fail."""
+    with torch.device("meta"):
+        reference = shapes(FluxTransformer2DModel(**keywords(DEV)))
+    ours = built("t2i-flux.so", {"transformer": {**DEV, **change}}, options={})[0]["transformer"]
+    assert ours != reference
+    assert {"fewer": ours.keys() < reference.keys(), "more": ours.keys() > reference.keys(), "other": ours.keys() == reference.keys()}[wrong]

@@ -107,6 +107,18 @@ def test_base_is_the_standard_library():
     assert not breaches, "\n".join(breaches)
 
 
+def test_a_name_means_one_type():
+    """Two types of one name in one namespace are undefined behaviour as soon as both are linked, and no compiler says so."""
+    where = {}
+    for path in files("core", "apps", ends=(".h",)):
+        text = read(path)
+        namespace = re.search(r"^namespace ([\w:]+) \{", text, re.M)
+        for name in re.findall(r"^(?:struct|class|enum class) (\w+)(?: final)?(?: *:[^;{]*)? *\{", text, re.M):
+            where.setdefault((namespace.group(1) if namespace else "", name), set()).add(path)
+    assert len(where) > 100
+    assert not {name: paths for name, paths in where.items() if len(paths) > 1}
+
+
 def everything_included(path, seen):
     """The files of ours that a file includes, and they, and so on; and all that these include beside."""
     found = set()

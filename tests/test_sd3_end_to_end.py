@@ -16,7 +16,7 @@ from diffusers_losses import normal
 from end_to_end import (PROMPTS, TRAIN, as_pixels, assert_equal_pictures, by_diffusers, data_picture_and_latents,
                         drawn, latents_of, louder, opened, source_of)
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import AS_CAPTIONS, metrics, settings, t2i
 
 from make_folders import TEXT, TEXT_2, make_sd3
@@ -101,6 +101,30 @@ def test_a_text_encoder_that_is_left_out_is_zeros(tmp_path, missing):
     t2i("probe", "text", "--model", tmp_path / "less", *[x for p in PROMPTS for x in ("--prompt", p)], "--outputs", tmp_path / "text.safetensors")
     got = load_file(tmp_path / "text.safetensors")
     assert torch.allclose(got["pooled"], pooled, rtol=0, atol=1e-5) and torch.allclose(got["prompt_embeds"], wanted, rtol=0, atol=1e-4)
+
+
+def test_t5_is_not_held_in_float16(place, tmp_path):
+    """The last layers of T5's feed-forwards exceed float16, as here by far; transformers clamps what comes out of them there."""
+    shutil.copytree(place / "model", tmp_path / "model")
+    path = tmp_path / "model" / "text_encoder_3" / "model.safetensors"
+    weights = load_file(path)
+    for name in weights:
+        if name.endswith(".wo.weight"):
+            weights[name] *= 1e6
+    save_file(weights, path, {"format": "pt"})
+    done = t2i("probe", "text", "--model", tmp_path / "model", "--dtype", "float16", *[x for p in PROMPTS for x in ("--prompt", p)], "--outputs",
+               tmp_path / "text.safetensors")
+    said = "text_encoder_3 is held in float32: it is not made for float16, which --dtype asks for"
+    assert f"notice: {tmp_path}/model/{said}\n" == done.stderr
+    got = load_file(tmp_path / "text.safetensors")
+    assert {t.dtype for t in got.values()} == {torch.float16}
+    with torch.no_grad():
+        wanted, _, _, _ = opened(tmp_path / "model").encode_prompt(PROMPTS, PROMPTS, PROMPTS, device="cpu", do_classifier_free_guidance=False)
+    places = 77
+    # One rounding of the outputs to float16.
+    assert torch.allclose(got["prompt_embeds"][:, places:].float(), wanted[:, places:], rtol=1e-3, atol=1e-4)
+    drawing = ["generate", "--model", tmp_path / "model", "--prompt", "x", "--size", "16x16", "--steps", 2, "--output", tmp_path / "a.png"]
+    assert said in t2i(*drawing, "--dtype", "float16").stderr and said not in t2i(*drawing, "--dtype", "bfloat16").stderr
 
 
 @pytest.mark.parametrize("task", ["text", "ip2p"])

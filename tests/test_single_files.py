@@ -8,9 +8,12 @@ taken from the base that the file has, a first layer of the base's width.
 
 import inspect
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 import textwrap
+import time
 
 import diffusers
 import numpy as np
@@ -21,7 +24,7 @@ from end_to_end import TRAIN, data_picture_and_latents
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import AS_CAPTIONS, metrics, settings, sha256, t2i
+from tiny import AS_CAPTIONS, T2I, metrics, settings, sha256, t2i
 
 from make_folders import make_flux, make_sd3, make_sd15, make_sdxl
 
@@ -330,6 +333,36 @@ def test_a_folder_without_changes_is_copied(place, tmp_path):
     files = lambda root: {str(p.relative_to(root)): sha256(p) for p in root.rglob("*") if p.is_file() and p.name != "model_index.json"}  # noqa: E731
     assert files(tmp_path / "folder") == files(place / "sd15")
     assert json.loads((tmp_path / "folder/model_index.json").read_text()) == json.loads((place / "sd15/model_index.json").read_text())
+
+
+def test_what_lies_beside_the_output_stays(place, tmp_path):
+    """A name beside the output's is the user's: nothing is overwritten, and nothing is left behind."""
+    (tmp_path / "folder.tmp").mkdir()
+    (tmp_path / "folder.tmp" / "notes.txt").write_text("mine")
+    export(place / "sd15", tmp_path / "folder")
+    assert (tmp_path / "folder.tmp" / "notes.txt").read_text() == "mine"
+    export(place / "sd15", f"{tmp_path}/slash/")
+    assert (tmp_path / "slash" / "model_index.json").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "folder.tmp", "slash"]
+
+
+def test_weights_that_change_while_they_are_written(place, tmp_path):
+    """Also those of a network that the family does not use: what was read may be half of the one and half of the other."""
+    model, weights = tmp_path / "model", tmp_path / "model" / "safety_checker" / "model.safetensors"
+    shutil.copytree(place / "sd15", model)
+    weights.parent.mkdir()
+    (weights.parent / "config.json").write_text('{"architectures": ["StableDiffusionSafetyChecker"]}')
+    index = json.loads((model / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (model / "model_index.json").write_text(json.dumps(index))
+    save_file({f"w{i}": torch.zeros(4 << 20, dtype=torch.float16) for i in range(12)}, weights)  # long enough to be met in the middle
+    process = subprocess.Popen([T2I, "export", "--model", model, "--output", tmp_path / "out", "--dtype", "bfloat16"], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob(".out.tmp-*/safety_checker/.*.tmp-*")):
+        time.sleep(0.001)
+    os.utime(weights)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 74 and "T2I-E4108" in said, said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
 
 
 def test_a_projection_that_other_programs_would_not_see(tmp_path):

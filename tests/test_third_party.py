@@ -155,6 +155,19 @@ def test_a_strangers_model_learns_to_edit(installed, plugins, model, data, tmp_p
     assert config["in_channels"] == 96 and index["_class_name"] == "TinyEditPipeline"
 
 
+def test_a_model_that_does_not_say_what_single_files_call_its_tensors(installed, plugins, model, tmp_path):
+    output = tmp_path / "model.safetensors"
+    done = subprocess.run([installed / "bin" / "t2i", "export", "--plugin-path", plugins, "--model", model, "--output", output],
+                          capture_output=True, text=True, env={**os.environ, "T2I_PLUGIN_PATH": ""})
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr == ("model 'tiny': does not say how single files name the tensors of 'transformer'. → export a folder: "
+                           "--format diffusers  [T2I-E2037]\n")
+    assert not list(tmp_path.iterdir())
+    run(installed / "bin" / "t2i", "export", "--plugin-path", plugins, "--model", model, "--output", tmp_path / "folder", "--format", "diffusers",
+        env={**os.environ, "T2I_PLUGIN_PATH": ""})  # as the message says
+    assert (tmp_path / "folder" / "model_index.json").exists()
+
+
 @pytest.fixture(scope="module")
 def shared_parts(installed, tmp_path_factory):
     """A model of the installed parts that families share (t2i::nn), built with nothing but the installed tree."""

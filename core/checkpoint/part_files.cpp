@@ -19,6 +19,14 @@ std::string five_digits(size_t number) {
   return std::string(5 - std::min<size_t>(5, text.size()), '0') + text;
 }
 
+}  // namespace
+
+std::string shard_name(const std::string& stem, size_t shard, size_t shards) {
+  return stem + "-" + five_digits(shard + 1) + "-of-" + five_digits(shards) + ".safetensors";
+}
+
+namespace {
+
 // The weights, by the name that they have → the one that they get.
 std::map<std::string, std::string> plain_names(const WeightFiles& weights) {
   std::string known = (weights.index.empty() ? weights.files[0] : weights.index).filename().string();
@@ -28,8 +36,7 @@ std::map<std::string, std::string> plain_names(const WeightFiles& weights) {
   std::string plain_index = stem + ".safetensors.index.json";
   for (size_t i = 0; i < weights.files.size(); ++i) {
     std::string name = weights.files[i].filename().string();
-    std::string number = five_digits(i + 1), count = five_digits(weights.files.size());
-    names[name] = known == plain_index ? name : stem + "-" + number + "-of-" + count + ".safetensors";
+    names[name] = known == plain_index ? name : shard_name(stem, i, weights.files.size());
   }
   names[known] = plain_index;
   return names;

@@ -19,6 +19,9 @@ struct PartFile {
   Json index;  // the shards' index with their new names, to be written instead of `from`; null otherwise
 };
 
+// What shard number `shard` (from 0) of `shards` is called: "STEM-00001-of-00003.safetensors".
+std::string shard_name(const std::string& stem, size_t shard, size_t shards);
+
 // Sorted by `to`. Failure E4104 where the folder cannot be listed.
 std::vector<PartFile> part_files(const ModelPart& part);
 

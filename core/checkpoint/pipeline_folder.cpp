@@ -15,11 +15,6 @@ uint64_t bytes_of(const TensorSource& source) {
   return elements * static_cast<uint64_t>(dtype_bits(source.dtype)) / 8;
 }
 
-std::string five_digits(size_t number) {
-  std::string text = std::to_string(number);
-  return std::string(5 - std::min<size_t>(5, text.size()), '0') + text;
-}
-
 Error in_the_way(const Path& path, const std::string& option) {
   return {path.string(), "is there already, and nothing is overwritten", "", "choose another " + option + ", or move it away", "E6020", Exit::in_use};
 }
@@ -47,6 +42,11 @@ void UnfinishedFolder::publish_new(const Path& name) {
   path_.clear();
 }
 
+Path unfinished_name(const Path& name) {
+  const Path folder = name.has_filename() ? name : name.parent_path();  // "out/" is "out"
+  return folder.parent_path() / ("." + folder.filename().string() + ".tmp-" + random_hex(16));
+}
+
 void write_json_file(const Path& path, const Json& value) {
   std::string text = python_json(value);
   write_file(path, as_bytes(text));
@@ -67,7 +67,7 @@ void write_weight_files(const Path& folder, const std::string& stem, std::vector
   }
   Json index{{"metadata", {{"total_size", total}}}, {"weight_map", Json::object()}};
   for (size_t i = 0; i < shards.size(); ++i) {
-    std::string name = stem + "-" + five_digits(i + 1) + "-of-" + five_digits(shards.size()) + ".safetensors";
+    const std::string name = shard_name(stem, i, shards.size());
     for (const TensorSource& s : shards[i]) index["weight_map"][s.name] = name;
     write_safetensors(folder / name, std::move(shards[i]), {{"format", "pt"}});
   }

@@ -9,7 +9,8 @@
 
 namespace t2i {
 
-// A folder while it is being written; gone again unless it is published. What had its name before is removed.
+// A folder while it is being written; gone again unless it is published. What has its name before is removed: it is to be
+// one that belongs to who writes, or an unfinished_name().
 class UnfinishedFolder {
  public:
   explicit UnfinishedFolder(Path path);
@@ -23,6 +24,9 @@ class UnfinishedFolder {
  private:
   Path path_;
 };
+
+// A name beside `name` that nobody else uses, for a folder that is to have that one.
+Path unfinished_name(const Path& name);
 
 void write_json_file(const Path& path, const Json& value);
 

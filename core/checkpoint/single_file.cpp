@@ -27,6 +27,12 @@ Held held(const SafetensorsFile& file, const FileForm& form, const std::string& 
   return {places.empty() ? FilePlace{parameter, nullptr, 0} : places.front(), nullptr};
 }
 
+// Files leave such a parameter out where it is the identity matrix; one that is not square cannot be it.
+bool is_left_out(const Held& from, const NamedShape& parameter) {
+  const bool square = parameter.shape.size() == 2 && parameter.shape[0] == parameter.shape[1];
+  return !from.entry && square && from.place.row && from.place.row->change == FileRow::Change::identity;
+}
+
 class PartReader {
  public:
   PartReader(WeightSet& set, const std::vector<NamedShape>& parameters) : set_(set) {
@@ -127,7 +133,7 @@ std::optional<PartInFile> find_part(const SafetensorsFile& file, const std::vect
       for (const NamedShape& parameter : parameters) {
         Held at = held(file, form, prefix, parameter.name);
         if (at.entry) ++here.found;
-        else if (!at.place.row || at.place.row->change != FileRow::Change::identity)
+        else if (!is_left_out(at, parameter))
           if (missing.insert(prefix + at.place.tensor).second) here.missing.push_back(prefix + at.place.tensor);
       }
       if (here.found > best.found) best = std::move(here);
@@ -148,7 +154,7 @@ Result<WeightSet> part_of_file(SafetensorsFile file, const PartInFile& part, con
   for (const NamedShape& parameter : parameters) {
     Held from = held(source, *part.form, part.prefix, parameter.name);
     if (from.entry) used.insert(from.entry), reader.add(parameter, from);
-    else if (from.place.row && from.place.row->change == FileRow::Change::identity) reader.add_identity(parameter);
+    else if (is_left_out(from, parameter)) reader.add_identity(parameter);
   }
   for (const TensorEntry& tensor : source.tensors) {
     if (!tensor.name.starts_with(part.prefix) || used.contains(&tensor)) continue;

@@ -119,6 +119,23 @@ TEST_F(SingleFile, TellsWhatIsMissingByTheFilesNames) {
   EXPECT_EQ(found->missing, (std::vector<std::string>{"model.blocks.0.qkv.weight", "model.blocks.0.qkv.bias"}));
 }
 
+// The identity is square: of another shape nothing stands for the tensor, and nothing is made of the numbers behind it.
+TEST_F(SingleFile, MissesAnIdentityThatIsNotSquare) {
+  put_all(*this);
+  FileNames names = table(forms);
+  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{2, 3}, {3, 2}, {2}, {2, 2, 1}}) {
+    std::vector<NamedShape> other = parameters;
+    for (NamedShape& p : other)
+      if (p.name == "extra.weight") p.shape = shape;
+    SafetensorsFile opened = file();
+    std::optional<PartInFile> found = find_part(opened, names["net"], other, false);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->missing, (std::vector<std::string>{"model.extra.weight"}));
+    WeightSet set = part_of_file(std::move(opened), *found, other).take();
+    EXPECT_FALSE(set.find("extra.weight"));
+  }
+}
+
 TEST_F(SingleFile, NamesWithoutPrefixCountForAFileOfOnePart) {
   put("in.weight", {1, 1, 1, 1}, 1);
   FileNames names = table(forms);

@@ -21,9 +21,9 @@ LatentsFile::LatentsFile(const std::string& path, int64_t channels, size_t pictu
   if (std::optional<Error> damage = file.damage()) fail(*damage);
 }
 
-void LatentsFile::require(PictureSize wanted, int64_t downscale) const {
+void LatentsFile::require(DrawnSize wanted, int64_t downscale) const {
   if (!given() || size(downscale) == wanted) return;
-  PictureSize has = size(downscale);
+  DrawnSize has = size(downscale);
   fail({path_, fmt::format("the latents are for {}x{} pixels, the picture is {}x{}", has.width, has.height, wanted.width, wanted.height), "",
         "give latents of the picture's size, or --size", "E6008", Exit::bad_data});
 }

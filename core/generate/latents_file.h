@@ -18,8 +18,8 @@ class LatentsFile {
   LatentsFile(const std::string& path, int64_t channels, size_t pictures);
 
   bool given() const { return latents_.defined(); }
-  PictureSize size(int64_t downscale) const { return {latents_.size(3) * downscale, latents_.size(2) * downscale}; }
-  void require(PictureSize size, int64_t downscale) const;  // E6008 unless the latents are of this size, or none given
+  DrawnSize size(int64_t downscale) const { return {latents_.size(3) * downscale, latents_.size(2) * downscale}; }
+  void require(DrawnSize size, int64_t downscale) const;  // E6008 unless the latents are of this size, or none given
 
   at::Tensor noise(size_t picture) const;  // [1,C,h,w]; undefined where none was given
 

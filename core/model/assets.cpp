@@ -8,6 +8,7 @@
 namespace t2i {
 
 const std::string* AssetFolder::read(const std::string& path) {
+  std::scoped_lock lock(reading_);  // several loader threads may ask for a tokenizer's files first
   auto [it, is_new] = cache_.try_emplace(path);
   if (is_new) {
     std::filesystem::path relative = std::filesystem::path(path).lexically_normal();

@@ -117,7 +117,7 @@ void check(int32_t code, const std::string& who) {
     case T2I_E_UNSUPPORTED:
       fail({who, text, "", "what it takes: t2i plugins info " + quoted_in(who), "E2031", Exit::bad_data});
     case T2I_E_MISSING:
-      fail({who, text, "", "", "E2032", Exit::bad_data});
+      fail({who, text, "", "", "E2032", Exit::missing});
     default:
       fail({who, text, "", "", "E2030", Exit::bad_data});
   }

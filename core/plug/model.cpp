@@ -12,19 +12,21 @@
 
 namespace t2i {
 
-// A plugin tells each problem of the configurations in a line that begins with the file's name and may end with what to
-// do: that is the place and the advice of a message of its own. `file` gives the name as the user knows it.
-static std::vector<Error> told_by_file(const Error& all, const std::function<std::string(const std::string&)>& file) {
+// A plugin tells each problem of a folder's files in a line that begins with the name of file or folder and may end with
+// what to do: that is the place and the advice of a message of its own. `shown` gives the name as the user knows it,
+// nothing where it is none.
+static std::vector<Error> told_by_file(const Error& all, const std::function<std::optional<std::string>(const std::string&)>& shown) {
   std::vector<Error> errors;
   for (size_t at = 0; at < all.what.size();) {
     const size_t end = std::min(all.what.find('\n', at), all.what.size());
     Error one = all;
     one.what = all.what.substr(at, end - at);
     at = end + 1;
-    if (size_t colon = one.what.find(": "); colon != one.what.npos && one.what.substr(0, colon).ends_with(".json")) {
-      one.where = file(one.what.substr(0, colon));
-      one.what = one.what.substr(colon + 2);
-    }
+    if (const size_t colon = one.what.find(": "); colon != one.what.npos)
+      if (const std::optional<std::string> place = shown(one.what.substr(0, colon))) {
+        one.where = *place;
+        one.what = one.what.substr(colon + 2);
+      }
     const std::string arrow = " → ";
     if (size_t todo = one.what.find(arrow); todo != one.what.npos) {
       one.todo = one.what.substr(todo + arrow.size());
@@ -121,14 +123,21 @@ void Model::create() {
   try {
     check(api().create(config_.dump().c_str(), &assets_, &self_), who("create"));
   } catch (const Failure& failure) {
-    throw Failure(told_by_file(failure.errors.front(), [this](const std::string& name) {
-      const Json& elsewhere = config_["files"];
-      return std::ranges::find(elsewhere, Json(name)) == elsewhere.end() ? where_ + "/" + name : name;
-    }));
+    throw Failure(told_by_file(failure.errors.front(), [this](const std::string& name) { return shown(name); }));
   }
   const char* text = nullptr;
   check(api().describe(self_, &text), who("describe"));
   about_ = parse_json(text, who("describe")).take();
+}
+
+// "tokenizer", "unet/config.json": below the model's folder, unless it is of a part from elsewhere.
+std::optional<std::string> Model::shown(const std::string& name) const {
+  for (const Json& file : config_["files"]) {
+    const Path folder = Path(file.get<std::string>()).parent_path();
+    if (name == folder.string() || name.starts_with(folder.string() + "/")) return name;
+  }
+  const bool is_of_the_folder = name.ends_with(".json") || config_["index"].contains(name.substr(0, name.find('/')));
+  return is_of_the_folder ? std::optional(where_ + "/" + name) : std::nullopt;
 }
 
 Json Model::configuration(const std::string& part) const {
@@ -154,6 +163,15 @@ std::string Model::denoiser() const {
 int64_t Model::latent_channels() const { return about_.at("latent").at("channels"); }
 int64_t Model::downscale() const { return about_.at("latent").at("downscale"); }
 int64_t Model::place_px() const { return downscale() * about_.at("latent").value("patch", int64_t{1}); }
+
+int64_t Model::most_px() const { return about_.at("latent").value("most_places", int64_t{0}) * place_px(); }
+
+std::optional<Error> Model::too_large(int64_t width, int64_t height, const std::string& where, Exit exit) const {
+  const int64_t most = most_px();
+  if (!most || std::max(width, height) <= most) return std::nullopt;
+  return Error{where, fmt::format("{}x{} is more than the model has places for", width, height),
+               fmt::format("It knows {} along a side, of {} pixels each", most / place_px(), place_px()), fmt::format("use at most {0}x{0}", most), "E2041", exit};
+}
 
 bool Model::flow_ends_at_step() const { return about_.value("flow_ends_at_step", false); }
 at::Tensor Model::guidance(int64_t n, const char* when) const {
@@ -205,7 +223,12 @@ Tensors Model::tokenize(const std::vector<std::string>& texts, Tensors* left_out
     if (!api().tokenize) return set_last_error(T2I_E_UNSUPPORTED, "this model has no tokenizer");
     return api().tokenize(self, pointers.data(), static_cast<uint32_t>(pointers.size()), sink);
   };
-  Tensors made = call_named(function, self_, {}, who("tokenize")), tokens;
+  Tensors made, tokens;
+  try {
+    made = call_named(function, self_, {}, who("tokenize"));
+  } catch (const Failure& failure) {
+    throw Failure(told_by_file(failure.errors.front(), [this](const std::string& name) { return shown(name); }));
+  }
   for (auto& [name, t] : made)
     if (!name.ends_with("_cut")) tokens[name] = t;
     else if (left_out) (*left_out)[name.substr(0, name.size() - 4)] = t;

@@ -2,6 +2,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ class Model {
   int64_t latent_channels() const;
   int64_t downscale() const;  // pixels along one side of a latent
   int64_t place_px() const;   // pixels along one side of what the denoiser sees as one place
+  int64_t most_px() const;    // pixels along one side of the largest picture that the denoiser has places for; 0: of any
+  // E2041 where a picture is larger than that; `where` is what asks for it.
+  std::optional<Error> too_large(int64_t width, int64_t height, const std::string& where, Exit exit) const;
 
   // Before any build(): room in the denoiser's first layer for `added_latents` tensors of latent shape beside the noisy
   // ones. A folder for fewer is widened, and widened() then names the weight whose new channels start at zero.
@@ -74,6 +78,7 @@ class Model {
 
  private:
   void create();
+  std::optional<std::string> shown(const std::string& name) const;  // a file or folder of the model's, as the user knows it
   at::Tensor as_held(const std::string& role, const at::Tensor& x) const;
   const t2i_model& api() const { return *static_cast<const t2i_model*>(component_.impl); }
   std::string who(const char* function) const { return "model '" + component_.id + "' " + function; }

@@ -14,6 +14,9 @@ struct HeldType {
   std::string refused;  // the type that was asked for and that the part is not made for; empty where there was none
 };
 
+// As what a part that is asked for in `wanted` is held: float32 where that is not among its "dtypes".
+HeldType held_type(at::ScalarType wanted, const Json& part);
+
 // `asked` is model.dtype. auto is float32 on a CPU, where half precision saves memory alone, and on a GPU the type of
 // train.mixed_precision. `part` is what the model's describe() says of the part: "auto_dtype" is then taken in place of
 // that, and what is not among its "dtypes" is float32.

@@ -31,6 +31,14 @@ TEST(HeldType, WhatAPartIsNotMadeForIsFloat32AndSaidWhereItWasAskedFor) {
   EXPECT_EQ(held_type("float16", "bf16", cpu, wide).refused, "float16");
 }
 
+TEST(HeldType, ATypeThatWasAskedForIsTakenWhereThePartIsMadeForIt) {
+  EXPECT_EQ(held_type(at::kHalf, anything).type, at::kHalf);
+  EXPECT_EQ(held_type(at::kHalf, wide).type, at::kFloat);
+  EXPECT_EQ(held_type(at::kHalf, wide).refused, "float16");
+  EXPECT_EQ(held_type(at::kBFloat16, wide).type, at::kBFloat16);
+  EXPECT_EQ(held_type(at::kFloat, wide).refused, "");
+}
+
 TEST(HeldType, APartMayWantFloat32WhateverIsTrainedIn) {
   for (const char* mixed : {"no", "fp32", "fp16", "bf16"})
     EXPECT_EQ(held("auto", mixed, gpu, float32_unless_asked), at::kFloat) << mixed;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/plug/long_texts.h"
 
 namespace t2i {
@@ -11,8 +13,9 @@ int64_t resolution_of(const Config& config, const Model& model) {
   const int64_t place = model.place_px();
   if (resolution % place)
     fail({"data.resolution", fmt::format("{} is not a multiple of {}", resolution, place),
-          "The model sees so many pixels a side as one place", fmt::format("use {}", resolution / place * place), "E1031",
+          "The model sees so many pixels a side as one place", fmt::format("use {}", std::max<int64_t>(1, resolution / place) * place), "E1031",
           Exit::config});
+  if (auto large = model.too_large(resolution, resolution, "data.resolution", Exit::config)) fail(*large);
   return resolution;
 }
 

@@ -16,7 +16,7 @@ struct RunData {
 // halve the resolution often enough.
 RunData open_run_data(const Config& config, const Session& session);
 
-// Side of the training pictures in pixels. Failure E1031 as above.
+// Side of the training pictures in pixels. Failure E1031 as above, E2041 where the denoiser has not so many places.
 int64_t resolution_of(const Config& config, const Model& model);
 
 // Optimizer steps of the whole run, of `per_step` samples each.

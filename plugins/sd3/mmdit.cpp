@@ -152,6 +152,9 @@ Tensor Mmdit::operator()(const Tensor& latents, const Tensor& timesteps, const T
   must("its input", latents.size(1), c.in_channels, "in_channels");
   must("prompt_embeds", context_in.size(-1), c.context_width, "joint_attention_dim");
   must("pooled", pooled.size(-1), c.pooled_width, "pooled_projection_dim");
+  if (latents.size(2) % c.patch || latents.size(3) % c.patch)
+    t2i::fail("latents of " + std::to_string(latents.size(3)) + " x " + std::to_string(latents.size(2)) + " cannot be cut into patches of " +
+              std::to_string(c.patch) + " x " + std::to_string(c.patch) + ": both sides must be multiples");
   const int64_t rows = latents.size(2) / c.patch, columns = latents.size(3) / c.patch, batch = latents.size(0);
   const int32_t dtype = latents.dtype();
   Tensor x = t2i::transpose(t2i::flatten(patches_(latents), 2), 1, 2) + t2i::to(positions(rows, columns), dtype);

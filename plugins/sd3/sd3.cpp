@@ -1,5 +1,7 @@
 #include "sd3.hpp"
 
+#include <algorithm>
+
 #include "nn/file_names.hpp"
 
 namespace sd3 {
@@ -51,8 +53,11 @@ void Sd3::check_fit(const t2i::PartConfigs& parts) const {
   // One model alone is filled up with zeros to where the other would end.
   if (there == 2 || pooled > c.pooled_width)
     misfits.must_fit(pooled, last + ": 'projection_dim'" + both, c.pooled_width, "transformer/config.json: 'pooled_projection_dim'");
-  if (width > c.context_width)
-    misfits.must_fit(width, last + ": 'hidden_size'" + both, c.context_width, "transformer/config.json: 'joint_attention_dim'");
+  // Before the second model alone lie zeros in place of the first one's, as wide as that one's pooled text would be.
+  const int64_t before = there == 1 && text_2_.there() ? std::max<int64_t>(0, c.pooled_width - pooled) : 0;
+  if (before + width > c.context_width)
+    misfits.must_fit(before + width, last + ": 'hidden_size'" + both + (before ? " behind the " + std::to_string(before) + " zeros of a text_encoder that is left out" : ""),
+                     c.context_width, "transformer/config.json: 'joint_attention_dim'");
   misfits.done();
 }
 
@@ -74,7 +79,8 @@ std::string Sd3::description(const Json& config) const {
   for (const t2i::ClipPart* text : {&text_1_, &text_2_}) text_part(text->name(), text->there(), t2i::clip_text_part());
   text_part(text_3_.name(), text_3_.there(), t2i::t5_text_part());
   const int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
-  about["latent"] = {{"channels", transformer_config_.out_channels}, {"downscale", downscale}, {"patch", transformer_config_.patch}};
+  about["latent"] = {{"channels", transformer_config_.out_channels}, {"downscale", downscale}, {"patch", transformer_config_.patch},
+                     {"most_places", transformer_config_.places}};
   about["resolution"] = transformer_config_.sample_size * downscale;
   about["first_layer"] = {{"part", "transformer"}, {"weight", "pos_embed.proj.weight"}, {"config_key", "in_channels"},
                           {"channels", transformer_config_.in_channels}};

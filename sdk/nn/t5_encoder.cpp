@@ -15,6 +15,8 @@ T5Config read_t5_config(const Json& json, const std::string& file) {
   c.heads = r.integer("num_heads", 8);
   c.buckets = r.integer("relative_attention_num_buckets", 32, 4);
   c.max_distance = r.integer("relative_attention_max_distance", 128, 2);
+  if (const int64_t exact = c.buckets / 4; c.max_distance <= exact)  // nothing would be left for the buckets that widen
+    r.problem("relative_attention_max_distance", "wanted more than " + std::to_string(exact) + ", a quarter of relative_attention_num_buckets");
   c.eps = r.number("layer_norm_epsilon", 1e-6);
   const std::string feed = r.choice("feed_forward_proj", "relu", {"relu", "gelu", "silu", "gated-gelu", "gated-relu", "gated-silu"});
   c.gated = r.flag("is_gated_act", feed.starts_with("gated-"));

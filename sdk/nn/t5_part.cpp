@@ -5,7 +5,9 @@
 namespace t2i {
 
 Json t5_text_part() {
+  // Of the published ones the last layers of feed-forwards exceed float16: transformers clamps what comes out there.
   return {{"role", "text_encoder"},
+          {"dtypes", Json::array({"float32", "bfloat16"})},
           {"adapter_targets", Json::array({"*.SelfAttention.*"})},
           {"aliases", {{"shared.weight", "encoder.embed_tokens.weight"}}},
           {"ignored", Json::array({"encoder.embed_tokens.weight"})},

@@ -130,7 +130,7 @@ typedef struct t2i_rng_api {
   int32_t (*normal)(t2i_tensor rng, const char *stream, const int64_t *per_sample, uint32_t ndim, t2i_tensor *out);
 } t2i_rng_api;
 
-/* "t2i.asset/1" [build]: a file of the model folder ("tokenizer/vocab.json"). The bytes live as long as the model.
+/* "t2i.asset/1" [any]: a file of the model folder ("tokenizer/vocab.json"). The bytes live as long as the model.
  * A file that is not there gives *data = NULL and T2I_OK: absence is an answer. */
 typedef struct t2i_asset_api {
   size_t size;
