@@ -153,7 +153,7 @@ int generate_command(const GenerateOptions& options) {
   Json schedule_now = schedule->config;
   if (adapters) schedule_now.update(adapters->scheduler_changes());
   SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule_now, schedule->config_path.string());
-  int64_t steps = options.steps.value_or(model.about().value("default_steps", int64_t{50}));
+  int64_t steps = options.steps.value_or(model.default_steps(session->task->id()));
   make_sampler(options.sampler, scheduler,
                sampler_options_for(model, steps, size.width, size.height));  // its problems before weights are read
 

@@ -174,6 +174,13 @@ std::optional<Error> Model::too_large(int64_t width, int64_t height, const std::
 }
 
 bool Model::flow_ends_at_step() const { return about_.value("flow_ends_at_step", false); }
+
+int64_t Model::default_steps(const std::string& task) const {
+  constexpr int64_t usual = 50;
+  const Json said = about_.value("default_steps", Json(usual));
+  return said.is_object() ? said.value(task, usual) : said.get<int64_t>();
+}
+
 at::Tensor Model::guidance(int64_t n, const char* when) const {
   const Json distilled = about_.value("distilled_guidance", Json::object());
   return distilled.contains(when) ? at::full({n}, distilled[when].get<double>(), at::kFloat) : at::Tensor();

@@ -93,6 +93,7 @@ std::string Sdxl::description(const Json& config) const {
   const Json scheduler = config.value("scheduler", Json::object());
   about["default_loss"] = t2i::objective_of(scheduler);
   about["default_task_options"] = {{"text", {{"guidance_scale", 5}}}, {"ip2p", {{"guidance_scale", 5}}}};  // the pipelines'
+  about["default_steps"] = {{"ip2p", 100}};
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "euler";
   about["pipelines"] = {
       {"text", is_refiner() ? "StableDiffusionXLImg2ImgPipeline" : "StableDiffusionXLPipeline"},
