@@ -281,19 +281,12 @@ std::string lower_precision_text(const Session& s, const std::vector<std::string
   return text;
 }
 
-// What a model with this scheduler predicts: flows of their own class do not say it, and where nothing is said it is epsilon.
-static std::string prediction_of(const Json& schedule) {
-  if (SchedulerFile(schedule, "").is_flow()) return "flow_prediction";
-  const auto said = schedule.find("prediction_type");
-  return said != schedule.end() && said->is_string() ? said->get<std::string>() : "epsilon";
-}
-
 std::string changed_prediction(const Session& session) {
   const ModelPart* scheduler = session.folder.find("scheduler");
   if (!scheduler) return "";
   Json later = scheduler->config;
   later.update(session.loss->about().value("scheduler", Json::object()));
-  const std::string before = prediction_of(scheduler->config), after = prediction_of(later);
+  const std::string before = SchedulerFile(scheduler->config, "").prediction(), after = SchedulerFile(later, "").prediction();
   if (before == after) return "";
   return fmt::format("the model was trained to predict \"{}\" ({}); loss '{}' teaches it to predict \"{}\"", before,
                      scheduler->config_path.string(), session.loss->id(), after);
