@@ -27,7 +27,7 @@ BAD = {
     "leaks_memory": ({"M2"}, "bytes of memory each time it is created and destroyed"),
     "keeps_a_graph": ({"M3"}, "drop() never came for 1 of 20 autograd nodes"),
     "takes_any_ending": ({"D7"}, "takes a tensor 'prediction~' for 'prediction'"),
-    "wrong_major": ({"F1"}, "built for plugin interface 9.0; this core has 0.1"),
+    "wrong_major": ({"F1"}, "built for plugin interface 9.0; this core has 0.2"),
     "wrong_torch": ({"F1"}, "built for torch 1.0.0+cpu; this core has 2.11.0"),
     "missing_tag": ({"F1"}, "no section .t2i_tag"),
     "tag_differs": ({"D1"}, "its descriptor says id 'bad.tag_differs', its tag 'bad.somebody_else'"),

@@ -123,7 +123,7 @@ void read_folder(DatasetReading& reading) {
       if (!listing.images.empty())
         reading.dataset.notices.push_back("ignored " + counted(listing.images.size(), "image") + " beside the " +
                                           (tables.empty() ? ".tar files" : "tables"));
-      return tables.empty() ? read_shards(reading, listing.shards, /*named=*/false) : read_tables(reading, tables);
+      return tables.empty() ? read_shards(reading, listing.shards, /*named=*/false) : read_tables(reading, tables, /*named=*/false);
     }
   }
   if (listing.images.empty()) {
@@ -208,7 +208,7 @@ void read_place(DatasetReading& reading, const Place& place, const std::string& 
   if (place.is_folder) return read_folder(reading);
   const std::string name = name_of(path), ending = extension_of(path);
   if (ending == "tar") return read_shards(reading, {name}, /*named=*/true);
-  if (ending != "jsonl") return read_tables(reading, {name});
+  if (ending != "jsonl") return read_tables(reading, {name}, /*named=*/true);
   reading.dataset.layout = name;
   read_jsonl(reading, {name}, /*named=*/true);
 }

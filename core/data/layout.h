@@ -66,7 +66,7 @@ FolderListing list_folder(const std::string& root, Problems& problems);
 void read_captioned_images(DatasetReading& reading, const FolderListing& listing);
 void read_jsonl(DatasetReading& reading, const std::vector<std::string>& paths, bool named);
 void read_shards(DatasetReading& reading, const std::vector<std::string>& paths, bool named);
-void read_tables(DatasetReading& reading, const std::vector<std::string>& paths);
+void read_tables(DatasetReading& reading, const std::vector<std::string>& paths, bool named);
 
 // Of a folder without .jsonl and pictures: its Parquet files, those of its training split alone where there are several; or
 // the Arrow files that save_to_disk wrote. Empty where there are none. What is left out is noticed, what cannot be read a problem.

@@ -159,12 +159,12 @@ std::vector<std::string> tables_of(DatasetReading& reading, const FolderListing&
   return training_split(reading, listing.parquet.empty() ? listing.arrow : listing.parquet);
 }
 
-void read_tables(DatasetReading& reading, const std::vector<std::string>& paths) {
+void read_tables(DatasetReading& reading, const std::vector<std::string>& paths, bool named) {
   std::vector<std::string> files, shown;
   std::vector<uint64_t> bytes;
   for (const std::string& path : paths) {  // each is there, lies in the folder, and is a file
     shown.push_back(reading.shown(path));
-    auto file = reading.folder.open(path, shown.back(), "the file");
+    auto file = named ? open_file(reading.dataset.root + "/" + path, shown.back(), "the file") : reading.folder.open(path, shown.back(), "the file");
     if (!file) reading.problems.add("file", file.error());
     else bytes.push_back(file->bytes);
     files.push_back(reading.dataset.root + "/" + path);
