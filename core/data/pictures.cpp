@@ -52,13 +52,15 @@ std::shared_ptr<const Pictures> pictures_in_folder(const std::string& root, bool
 }
 
 Result<std::optional<PictureSize>> size_of_picture(const Pictures& pictures, const std::string& name, const std::string& where,
-                                                   const std::string& subject) {
+                                                   const std::string& subject, PictureBytes* first) {
   // 16 KiB are nearly always enough; a large colour profile or thumbnail before a JPEG's frame takes more.
   for (uint64_t wanted = uint64_t{1} << 14; wanted <= uint64_t{1} << 24; wanted *= 32) {
     auto begin = pictures.begin(name, wanted, where, subject);
     if (!begin) return begin.error();
     auto size = picture_size(*begin);
-    if (size || begin->size() < wanted) return size;
+    const bool whole = begin->size() < wanted;
+    if (first && wanted == uint64_t{1} << 14) *first = begin.take();
+    if (size || whole) return size;
   }
   return std::optional<PictureSize>();
 }

@@ -32,13 +32,15 @@ class Pictures {
   virtual std::string shown(const std::string& name) const = 0;  // as messages have it
   virtual std::string file(const std::string&) const { return ""; }  // the path of a file that holds this picture and nothing else
   virtual std::string own_name(const std::string& name) const { return name; }  // as whoever made the data called it; may be empty
+  virtual bool are_named() const { return true; }  // own_name() costs nothing and is a path
 };
 
 // By path, relative to `root` and not out of it unless allow_outside.
 std::shared_ptr<const Pictures> pictures_in_folder(const std::string& root, bool allow_outside);
 
-// From its first bytes; nothing where they are none of a JPEG, PNG or WebP. Errors as of begin().
+// From its first bytes; nothing where they are none of a JPEG, PNG or WebP. Errors as of begin(). `first`, if asked for, gets
+// the bytes that were read first, 16 KiB or all there are.
 Result<std::optional<PictureSize>> size_of_picture(const Pictures& pictures, const std::string& name, const std::string& where,
-                                                   const std::string& subject);
+                                                   const std::string& subject, PictureBytes* first = nullptr);
 
 }  // namespace t2i

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/base/hash.h"
+
 namespace t2i {
 namespace {
 
@@ -16,14 +18,16 @@ std::optional<Error> too_large(const PictureSize& size, const Row& row, const st
 }  // namespace
 
 RowPictures look_at_row(const Row& row, const std::vector<ColumnSpec>& columns, const Pictures& pictures, const DecodeLimits& limits,
-                        bool resize_mismatched) {
+                        bool resize_mismatched, bool with_digests) {
   RowPictures out;
   for (const ColumnSpec& column : columns) {
     auto named = row.values.find(column.name);
     if (!column.is_image || named == row.values.end()) continue;
     const std::string& name = named->second;
-    auto size = size_of_picture(pictures, name, row.where, fmt::format("{} '{}'", column.in_data(), name));
+    PictureBytes first;
+    auto size = size_of_picture(pictures, name, row.where, fmt::format("{} '{}'", column.in_data(), name), with_digests ? &first : nullptr);
     if (!size) return out.wrong = size.error(), out;
+    if (with_digests) out.digests.push_back(xxh3_hex(first));
     if (!*size)
       return out.wrong = Error{row.where, fmt::format("'{}' begins like no JPEG, PNG or WebP", name), "",
                                "replace it with the picture itself", "E3002", Exit::bad_data},

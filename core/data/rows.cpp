@@ -79,6 +79,10 @@ void RowReader::bad(const std::string& where, Error error) {
   reading_.add_row(std::move(row));
 }
 
+void RowReader::not_utf8(const std::string& where, const std::string& field) {
+  reading_.row_problem("utf8", {where, "'" + field + "' is not UTF-8", "", "save it as UTF-8", "E3012", Exit::bad_data});
+}
+
 void RowReader::add_path(Row& row, const ColumnSpec& column, const Json& fields, const std::string& folder) {
   for (const std::string& name : names_of(column)) {
     auto field = fields.find(name);

@@ -38,6 +38,8 @@ class RowReader {
   void read(const Json& fields, const std::string& folder, const std::string& where);
   // No row can be made of what lies there; where such are skipped, an empty one holds its place.
   void bad(const std::string& where, Error error);
+  // A text of the row that is read next is not UTF-8.
+  void not_utf8(const std::string& where, const std::string& field);
   void finish();
   bool enough() const;  // rows to tell the columns by, where that is all that is wanted
   // A field of every row, where the layout itself says what it is.

@@ -75,6 +75,7 @@ class TablePictures : public Pictures {
     auto found = cell(name, "", "");
     return found ? found->name : "";
   }
+  bool are_named() const override { return false; }
 };
 
 // "train" of "train-00000-of-00002-ab12.parquet", as the hub names the files of a split.
@@ -198,6 +199,8 @@ void read_tables(DatasetReading& reading, const std::vector<std::string>& paths,
       if (columns[c].kind != TableColumn::Kind::text || !wanted[c]) continue;
       auto cell = table->read(row, c);
       if (!cell) wrong = cell.error();
+      else if (*cell && find_bad_utf8((*cell)->bytes) != std::string::npos)
+        rows.not_utf8(where, columns[c].name), field = "";
       else if (*cell) field = std::move((*cell)->bytes);
     }
     if (wrong) return reading.problems.add("table", *wrong);
