@@ -47,6 +47,8 @@ std::string what_was_seen(const FolderListing& listing) {
   if (listing.files == 0) return "the folder is empty";
   std::map<std::string, size_t> kinds = listing.other;
   for (const std::string& caption : listing.captions) ++kinds[extension_of(caption)];
+  for (const std::string& image : listing.images) ++kinds[extension_of(image)];
+  if (size_t lists = listing.metadata.size() + listing.other_jsonl.size()) kinds["jsonl"] += lists;
   for (const auto* list : {&listing.parquet, &listing.arrow, &listing.shards})
     if (!list->empty()) kinds[extension_of(list->front())] += list->size();
   if (!listing.saved.empty()) kinds["json"] += listing.saved.size();
@@ -104,6 +106,7 @@ void read_folder(DatasetReading& reading) {
   const std::string& root = reading.dataset.root;
   FolderListing listing = list_folder(root, reading.problems);
   if (!reading.problems.empty()) return;
+  reading.dataset.seen = what_was_seen(listing);
   std::vector<std::string> files;
   if (std::find(listing.metadata.begin(), listing.metadata.end(), "metadata.jsonl") != listing.metadata.end())
     files = {"metadata.jsonl"};

@@ -54,6 +54,9 @@ struct DatasetOptions {
   OpenTable open_table;                          // empty: tables are refused
 };
 
+// Dataset::layout of folders named with repeats.
+inline constexpr const char* folder_repeats_layout = "folders named with repeats";
+
 struct BadRow {
   uint64_t index = 0;
   Error reason;  // the first
@@ -62,6 +65,7 @@ struct BadRow {
 struct Dataset {
   std::string root;    // the folder that paths are relative to
   std::string layout;  // "images with captions", "metadata.jsonl", …: for people
+  std::string seen;    // "saw 214 files: 200 .png, 14 .txt"; empty where one file was named
   bool allow_outside = false;
   std::shared_ptr<const Pictures> pictures;
   std::vector<Row> rows;             // in the order of the file, or of the sorted paths

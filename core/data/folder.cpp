@@ -148,7 +148,7 @@ void read_captioned_images(DatasetReading& reading, const FolderListing& listing
     return;
   }
   const bool repeated = reading.options.folder_repeats && all_in_repeat_folders(listing.images);
-  reading.dataset.layout = repeated ? "folders named with repeats" : "images with captions beside them";
+  reading.dataset.layout = repeated ? folder_repeats_layout : "images with captions beside them";
   size_t missing = 0, both = 0, left_out = 0;
   std::string first_missing;
   std::map<std::string, size_t> folders;

@@ -13,6 +13,12 @@ void Problems::add(const std::string& kind, Error error) {
   if (found->first.size() < listed_) found->first.push_back(std::move(error));
 }
 
+void Problems::add_all(const std::string& kind, const ProblemKind& others) {
+  for (const Error& error : others.first) add(kind, error);
+  for (ProblemKind& known : kinds_)
+    if (known.name == kind) known.count += others.count - others.first.size();
+}
+
 void Problems::drop(const std::string& kind) {
   std::erase_if(kinds_, [&](const ProblemKind& k) { return k.name == kind; });
 }

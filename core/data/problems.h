@@ -22,6 +22,7 @@ class Problems {
  public:
   explicit Problems(size_t listed = max_problems_listed) : listed_(listed) {}
   void add(const std::string& kind, Error error);
+  void add_all(const std::string& kind, const ProblemKind& others);  // those of another list
   void drop(const std::string& kind);  // what was added as this: it is said in another way
   bool empty() const { return kinds_.empty(); }
   size_t count() const;
