@@ -13,7 +13,7 @@ namespace {
 
 // A name that may stand in a new folder as it is.
 bool is_plain_path(const std::string& name) {
-  if (name.empty() || name.starts_with('/') || name.size() > 4000) return false;
+  if (name.empty() || name.starts_with('/') || name.size() > 4000 || find_bad_utf8(name) != name.npos) return false;
   const std::string around = "/" + name + "/";
   const char last = name.back();
   return around.find("/.") == around.npos && around.find("//") == around.npos && last != '/' &&
