@@ -189,7 +189,7 @@ def test_captions_over_the_token_limit(tmp_path):
     got = report(tmp_path / "set", "--model", model, code=65)
     assert kinds(got) == {"long_caption": 2} and got["usable"] == 4 and got["tokens_counted"]
     said = [(os.path.basename(e["where"]), e["what"]) for e in got["problems"][0]["listed"]]
-    assert said == [("2.png", "1 token is of its caption beyond the 16 of tokenizer"), ("3.png", "26 tokens are of its caption beyond the 16 of tokenizer")]
+    assert said == [("2.png", "1 token of its caption is beyond the 16 of tokenizer"), ("3.png", "26 tokens of its caption are beyond the 16 of tokenizer")]
     assert report(tmp_path / "set")["ok"]
 
 

@@ -26,7 +26,7 @@ int convert_command(const Command& self, const std::vector<std::string>& argumen
   if (out.link && (out.to == "parquet" || out.to == "webdataset")) options.problem("--link", "pictures lie within the files of " + out.to, "leave it out");
   std::vector<Setting> settings = options.settings({{"task", "task"}});
   options.finish();
-  settings.insert(settings.begin(), {"data.path", given[0], "SRC"});
+  settings.insert(settings.begin(), Setting{"data.path", given[0], "SRC"});
   out.config = load_config(std::nullopt, settings);
   out.output = given[1];
   while (out.output.size() > 1 && out.output.ends_with('/')) out.output.pop_back();

@@ -35,7 +35,7 @@ int validate_command(const Command& self, const std::vector<std::string>& argume
   }
   options.finish();
   const bool is_config = given[0].ends_with(".yaml") || given[0].ends_with(".yml");
-  if (!is_config) settings.insert(settings.begin(), {"data.path", given[0], "DATA"});
+  if (!is_config) settings.insert(settings.begin(), Setting{"data.path", given[0], "DATA"});
   out.config = load_config(is_config ? std::optional(given[0]) : std::nullopt, settings);
   if (out.config.data.path.empty()) options.problem(given[0], "data.path is not set", "set it, or give the data itself");
   options.finish();

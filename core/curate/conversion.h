@@ -24,7 +24,6 @@ struct Conversion {
   Registry& registry;
 
   uint64_t pictures = 0, picture_bytes = 0, linked = 0;  // so far
-  std::vector<std::string> notices;
 
   std::vector<ColumnSpec> images() const;
   std::vector<ColumnSpec> texts() const;

@@ -56,7 +56,7 @@ int convert_command(const ConvertOptions& options) {
   const WantedColumns wanted = all_columns(config, registry, read);
   const Dataset dataset = open_dataset(config.data.path, wanted.columns, read);
   std::deque<Row> folded;
-  Conversion job{options, dataset, wanted.columns, rows_of(dataset, folded), staging, registry, 0, 0, 0, {}};
+  Conversion job{options, dataset, wanted.columns, rows_of(dataset, folded), staging, registry};
 
   const std::unique_ptr<LayoutWriter> writer = writer_of(job);
   uint64_t samples = 0, done = 0;

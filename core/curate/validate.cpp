@@ -46,7 +46,7 @@ void count_tokens(Session& session, const Dataset& dataset, const WantedColumns&
     for (const std::string& name : wanted.captions)
       if (auto text = row.values.find(name); !bad[row.index] && text != row.values.end()) texts.push_back({text->second, row.where});
   for (const LongText& text : long_texts(*session.model, texts))
-    report.problems.add("long_caption", {texts[text.index].where, fmt::format("{} of its caption beyond the {} of {}", text.cut == 1 ? "1 token is" : fmt::format("{} tokens are", text.cut), text.length, text.tokenizer),
+    report.problems.add("long_caption", {texts[text.index].where, fmt::format("{} of its caption {} beyond the {} of {}", counted(static_cast<size_t>(text.cut), "token"), text.cut == 1 ? "is" : "are", text.length, text.tokenizer),
                                          "What is beyond is not seen", "shorten it", "E2139", Exit::bad_data});
   if (report.problems.empty() || std::ranges::none_of(report.problems.kinds(), [](const ProblemKind& k) { return k.name == "long_caption"; }))
     for (std::string& notice : long_texts_notices(*session.model, texts, "caption")) report.notices.push_back(std::move(notice));  // some encoder sees all

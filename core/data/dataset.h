@@ -51,7 +51,7 @@ struct DatasetOptions {
   bool folder_repeats = true;   // folders named 10_cats count ten times; else they are folders like any other
   bool expand_repeats = true;   // a row that counts ten times is there ten times
   size_t problems_listed = max_problems_listed;  // of one kind; the rest is counted
-  OpenTable open_table;                          // empty: tables are refused
+  OpenTable open_table{};                        // empty: tables are refused
 };
 
 // Dataset::layout of folders named with repeats.
