@@ -197,6 +197,18 @@ def test_a_killed_conversion_leaves_nothing_to_be_taken_for_data(tmp_path):
     assert not (tmp_path / ".out.converting").exists() and len(content(tmp_path / "out", TEXT)) == 8
 
 
+def test_a_full_disk_leaves_nothing(tmp_path):
+    """Stood for by a limit on the size of files: 20 kB are too little for a table, for a shard and for a list of rows."""
+    import resource
+    source = captioned_tree(tmp_path / "tree", count=60)
+    for to, id_ in (("parquet", "E2136"), ("webdataset", "E4102"), ("imagefolder", "E4102")):
+        limit = 20_000 if to != "imagefolder" else 1000
+        done = subprocess.run([str(T2I), "convert", source, str(tmp_path / "out"), "--to", to], capture_output=True, text=True,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        assert done.returncode == 74 and id_ in done.stderr, (to, done.stderr)
+        assert not (tmp_path / "out").exists() and not (tmp_path / ".out.converting").exists()
+
+
 def test_two_at_once(tmp_path):
     """While one writes, which holds the lock of its folder, another is told so and leaves the first alone."""
     import fcntl

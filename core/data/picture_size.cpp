@@ -1,9 +1,12 @@
 #include "core/data/picture_size.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/data/exif.h"
 #include "core/data/png_chunks.h"
@@ -83,6 +86,18 @@ std::optional<PictureSize> picture_size(FileBytes begin) {
   else if (begins(begin, "\x89PNG\r\n\x1a\n")) size = png_size(begin);
   else if (begins(begin, "RIFF") && begins(begin, "WEBP", 8)) size = webp_size(begin);
   return size && size->width && size->height ? size : std::nullopt;
+}
+
+std::optional<PictureSize> picture_size(const OpenedFile& file) {
+  // Nearly always enough; a large colour profile or thumbnail before a JPEG's frame takes more.
+  for (uint64_t wanted = uint64_t{1} << 14; wanted <= uint64_t{1} << 24; wanted *= 32) {
+    std::vector<std::byte> begin(static_cast<size_t>(std::min(wanted, file.bytes)));
+    const ssize_t got = pread(file.fd.get(), begin.data(), begin.size(), 0);
+    if (got <= 0) return std::nullopt;
+    begin.resize(static_cast<size_t>(got));
+    if (auto size = picture_size(begin); size || wanted >= file.bytes) return size;
+  }
+  return std::nullopt;
 }
 
 }  // namespace t2i

@@ -5,6 +5,8 @@
 #include <optional>
 #include <span>
 
+#include "core/data/file.h"
+
 namespace t2i {
 
 struct PictureSize {
@@ -13,5 +15,8 @@ struct PictureSize {
 
 // Of a JPEG, PNG or WebP; nothing where the bytes are none of these or end before they tell.
 std::optional<PictureSize> picture_size(std::span<const std::byte> begin);
+
+// The same of a file, of which no more is read than is needed.
+std::optional<PictureSize> picture_size(const OpenedFile& file);
 
 }  // namespace t2i
