@@ -12,6 +12,7 @@
 #include "core/checkpoint/run_lock.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
+#include "core/model/block_swap.h"
 #include "core/plan/block_choice.h"
 #include "core/precision/device.h"
 #include "core/quantization.h"
@@ -101,7 +102,7 @@ int run_command(const RunOptions& options) {
   if (std::string n = adapter_summary(*session, config.lora); !n.empty()) logbook.note(n);
 
   if (!kept.empty()) logbook.note(kept);
-  if (std::string n = lower_precision_text(*session, {"text_encoder", "vae"}); !n.empty()) logbook.note(n);
+  if (std::string n = lower_precision_text(*session, {"text_encoder", "vae", "denoiser"}); !n.empty()) logbook.note(n);
   if (std::string n = packed_text(*session); !n.empty()) logbook.note(n);
 
   BadSamples bad_samples(config, dataset, *group, state.step > 0);
@@ -120,7 +121,11 @@ int run_command(const RunOptions& options) {
   StepContext context{*session->model, *session->task, *session->loss, *group, config.train, config.optimizer, compute, reducer.get(),
                       watched, fused.get()};
   LoopHooks hooks;
-  hooks.report = [&] { bad_samples.collect(loader, logbook); };
+  std::string swapped;  // known after the first forward pass
+  hooks.report = [&] {
+    bad_samples.collect(loader, logbook);
+    if (swapped.empty() && state.weights->swap && !(swapped = state.weights->swap->summary()).empty()) logbook.note(swapped);
+  };
   hooks.save = [&] {
     bad_samples.share(logbook);
     counts.nan_skips = logbook.nan_skips();

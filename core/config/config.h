@@ -29,7 +29,7 @@ struct ModelConfig {
   std::string vae;             // another folder for this part; empty: the model's own
   std::string text_encoder, text_encoder_2, text_encoder_3;  // likewise
   std::string variant;         // "fp16" reads *.fp16.safetensors
-  std::string dtype = "auto";  // of frozen parts: auto (on a GPU as mixed_precision), float32, bfloat16, float16
+  std::string dtype = "auto";  // of what is frozen: auto (on a GPU as mixed_precision), float32, bfloat16, float16
   std::string quantization = "none";               // of the denoiser's frozen weights: none, nf4, int8
   std::string text_encoder_quantization = "none";  // of the text encoders' likewise
 };
@@ -58,6 +58,7 @@ struct TrainConfig {
   int64_t checkpoint_every_n_blocks = 1;       // with gradient_checkpointing: blocks 0, n, 2n … are run again
   std::optional<double> activation_memory_gb;  // the same, of as few blocks as this many GB allow
   bool offload_activations = false;            // what recomputed blocks run on waits in host memory
+  int64_t blocks_to_swap = 0;                  // so many blocks' frozen matrices wait there until they are used
   double max_grad_norm = 1.0;  // 0: no clipping
   int64_t seed = 42;
   std::string null_text = "as_drawn";  // what is learnt for a dropped text: as_drawn, encoded
@@ -176,11 +177,14 @@ Config load_config(const std::optional<std::string>& yaml_path, const std::vecto
 // The same on text already read; `name` stands for the file in messages.
 Config load_config_text(const std::string& text, const std::string& name, const std::vector<Setting>& settings);
 
-// What training cannot start without (model.path, data.path, output), and nothing_to_pack(). Empty when all is there.
+// What training cannot start without (model.path, data.path, output), nothing_to_pack() and nothing_to_swap(). Empty when
+// all is there.
 std::vector<Error> missing_for_run(const Config& config);
 
 // E7150 where weights that are not trained are to be packed and none is: neither a run nor its gradients make sense.
 std::vector<Error> nothing_to_pack(const Config& config);
+// E7300 where weights that are not trained are to wait in host memory, likewise.
+std::vector<Error> nothing_to_swap(const Config& config);
 
 // The whole configuration, defaults included, as one JSON object in the order of the tables.
 nlohmann::ordered_json to_json(const Config& config);

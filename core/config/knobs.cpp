@@ -42,8 +42,9 @@ std::vector<Knob> model_knobs() {
       model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")
           .or_null(),
       model("dtype", &M::dtype,
-            "How the parts that are not trained are held; auto is train.mixed_precision's type on a GPU, float32 on a "
-            "CPU.")
+            "How what is not trained is held: VAE, text encoders, and the weights beside an adapter or train.parameters. auto is "
+            "train.mixed_precision's type on a GPU and float32 on a CPU; for weights beside trained ones the files' own where "
+            "that loses nothing.")
           .one_of({"auto", "float32", "bfloat16", "float16"}),
       model("quantization", &M::quantization,
             "How the denoiser's weights that are not trained are packed in memory, as bitsandbytes does it: nf4 in 4 bits, int8 in 8.")
@@ -133,6 +134,12 @@ std::vector<Knob> train_knobs() {
           .safe(),
       train("offload_activations", &T::offload_activations,
             "With gradient_checkpointing on a GPU: what goes into the blocks waits in host memory until backward.")
+          .safe(),
+      train("blocks_to_swap", &T::blocks_to_swap,
+            "The weights of so many blocks that are not trained wait in host memory and come to the GPU one block ahead of their "
+            "use; 0 keeps all there.")
+          .at_least(0)
+          .at_most(any_count)
           .safe(),
       train("max_grad_norm", &T::max_grad_norm, "Gradients with a larger norm are scaled down to it; 0 leaves them.")
           .at_least(0),

@@ -327,6 +327,7 @@ std::vector<Error> missing_for_run(const Config& config) {
   need(config.data.path, "data.path", "--data DIR", "the training data");
   need(config.output, "output", "--output DIR", "the run's folder");
   for (Error& e : nothing_to_pack(config)) out.push_back(std::move(e));
+  for (Error& e : nothing_to_swap(config)) out.push_back(std::move(e));
   return out;
 }
 
@@ -336,6 +337,17 @@ std::vector<Error> nothing_to_pack(const Config& config) {
   auto at = config.positions.find(key);
   return {{at == config.positions.end() ? key : at->second, fmt::format("{} packs weights that are not trained, and every weight is trained", asked), "",
            "train an adapter beside them (lora.rank), say with train.parameters which weights are trained, or leave model.quantization out", "E7150", Exit::config}};
+}
+
+std::vector<Error> nothing_to_swap(const Config& config) {
+  const std::string key = "train.blocks_to_swap";
+  if (!config.train.blocks_to_swap || config.lora.rank || !config.train.parameters.empty()) return {};
+  auto at = config.positions.find(key);
+  return {{at == config.positions.end() ? key : at->second,
+           fmt::format("{} = {} moves weights that are not trained, and every weight is trained", key, config.train.blocks_to_swap),
+           "Trained weights stay on the device, their gradients and moments with them",
+           "train an adapter beside them (lora.rank), say with train.parameters which weights are trained, or leave train.blocks_to_swap out", "E7300",
+           Exit::config}};
 }
 
 }  // namespace t2i

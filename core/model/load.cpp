@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/model/block_swap.h"
 #include "core/model/packed_files.h"
 
 namespace t2i {
@@ -104,7 +105,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
     if (p.name == rules.widened && narrower.size() > 1 && shape.size() > 1) narrower[1] = shape[1];
     if (shape == p.shape && !p.value.defined()) {
       if (!packed) packed = pack(stored_tensor(*entry), rules.packing.value());
-      p.packed = std::make_shared<const PackedWeight>(to_device(std::move(*packed), store.device));
+      p.packed = std::make_shared<const PackedWeight>(p.swapped ? store.swap->on_host(std::move(*packed)) : to_device(std::move(*packed), store.device));
     } else if (shape == p.shape) {
       p.value.copy_(stored());
     } else if (p.name == rules.widened && shape == narrower && narrower[1] < p.shape[1]) {
@@ -134,6 +135,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
                       "E2104", Exit::config});
   if (auto damage = weights.damage()) errors.push_back(*damage);
   if (!errors.empty()) throw Failure(std::move(errors));
+  if (store.swap) store.swap->adopt(store);
   std::vector<std::string> notices;
   for (const auto& [name, entry] : weights.tensors)
     if (!used.contains(entry) && !std::count(rules.ignored.begin(), rules.ignored.end(), name)) notices.push_back(name);

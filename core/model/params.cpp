@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/base/rng.h"
+#include "core/model/block_swap.h"
 #include "core/model/packed.h"
 
 namespace t2i {
@@ -29,9 +30,9 @@ static int64_t elements(const std::vector<int64_t>& shape) {
 }
 
 void ParamStore::allocate(at::ScalarType type, at::Device on, const std::function<bool(const std::string&)>& is_trained,
-                          const std::function<bool(const Parameter&)>& is_packed) {
+                          const std::function<bool(const Parameter&)>& is_packed, std::optional<at::ScalarType> frozen_type) {
   constexpr int64_t alignment = 16;  // elements: every view starts on its own 64-byte line in float32
-  dtype = type, device = on;
+  dtype = type, frozen_dtype = frozen_type.value_or(type), device = on;
   int64_t totals[2] = {0, 0};
   std::vector<Parameter*> placed;
   auto find_place = [&](Parameter& p) {
@@ -42,12 +43,18 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
   };
   for (Parameter& p : parameters) {
     p.trainable = p.init != "buffer" && is_trained(p.name);
-    if (p.trainable || !is_packed || !is_packed(p)) find_place(p);
+    const bool packs = !p.trainable && is_packed && is_packed(p);
+    if (swap && !p.trainable && p.init != "buffer" && p.shape.size() >= 2) {
+      p.swapped = swap->add(swap);
+      if (!packs) p.value = swap->host_room(p.shape, frozen_dtype);
+    } else if (!packs) {
+      find_place(p);
+    }
   }
   for (Parameter& p : added) find_place(p);
   auto options = at::TensorOptions().dtype(dtype).device(device);
   // Every weight is written by who loads it; to zero gigabytes first would take a third of that time once more.
-  if (totals[0]) frozen = at::empty({totals[0]}, options);
+  if (totals[0]) frozen = at::empty({totals[0]}, options.dtype(frozen_dtype));
   if (totals[1]) trained = at::empty({totals[1]}, options);
   if (totals[1] && keeps_gradients) trained_grad = at::empty({totals[1]}, options);
   auto give_view = [&](Parameter& p) {
@@ -63,8 +70,8 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
 }
 
 void ParamStore::release() {
-  for (Parameter& p : parameters) p.value.reset(), p.packed.reset(), p.adapter.reset();
-  added.clear();
+  for (Parameter& p : parameters) p.value.reset(), p.packed.reset(), p.adapter.reset(), p.swapped.reset();
+  added.clear(), swap.reset();
   for (at::Tensor* flat : {&trained, &trained_grad, &frozen}) flat->reset();
 }
 
@@ -128,10 +135,25 @@ uint64_t ParamStore::packed_bytes() const {
   return bytes;
 }
 
+uint64_t ParamStore::held_bytes() const {
+  uint64_t bytes = frozen.defined() ? frozen.nbytes() : 0;
+  for (const Parameter& p : parameters)
+    if (p.swapped && p.value.defined()) bytes += p.value.nbytes();
+  return bytes;
+}
+
 uint64_t ParamStore::weight_bytes() const {
-  uint64_t bytes = packed_bytes();
+  uint64_t bytes = swap ? swap->device_bytes() : 0;
+  for (const Parameter& p : parameters) bytes += p.packed && !p.swapped ? p.packed->bytes() : 0;
   for (const at::Tensor& flat : {frozen, trained}) bytes += flat.defined() ? flat.nbytes() : 0;
   return bytes;
+}
+
+bool ParamStore::holds_frozen_exactly() const {
+  if (frozen.defined() && frozen_dtype != at::kFloat) return false;
+  for (const Parameter& p : parameters)
+    if (p.packed || p.swapped) return false;
+  return true;
 }
 
 }  // namespace t2i

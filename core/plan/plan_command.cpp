@@ -44,7 +44,7 @@ Error does_not_fit(const Plan& plan, const Config& config, const RunData& data, 
               "", "", "E7250", Exit::config};
   uint64_t least = plan.memory.needed;
   std::string best;
-  for (const Switch& s : memory_switches(config)) {
+  for (const Switch& s : memory_switches(config, question.gpu)) {
     uint64_t needed = 0;
     try {
       needed = plan_memory(s.config, data, plan.data, question, program_bytes).needed;

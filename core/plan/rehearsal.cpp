@@ -77,9 +77,7 @@ at::Tensor draw_keys(const TrainConfig& train, int64_t step, int64_t first) {
 
 PartHeld held_part(const Session& session, const std::string& part, const std::string& role) {
   const ParamStore& store = session.model->store(part);
-  const at::Tensor& flat = store.frozen.defined() ? store.frozen : store.trained;
-  PartHeld held{part, role, flat.defined() ? dtype_name(flat.scalar_type()) : "", store.count(), store.trained_count(), 0};
-  return held;
+  return {part, role, held_as(store), store.count(), store.trained_count(), 0};
 }
 
 // Loads the parts of a role; what they take is counted by what was allocated, however they are held.
@@ -91,8 +89,7 @@ void load_counted(Session& session, const Config& config, const std::string& rol
   for (const std::string& part : parts) {
     out.parts.push_back(held_part(session, part, role));
     const ParamStore& store = session.model->store(part);
-    const uint64_t own = store.frozen.defined() ? store.frozen.nbytes() : 0;
-    out.parts.back().bytes = &part == &parts.back() ? rest : std::min(own, rest);
+    out.parts.back().bytes = &part == &parts.back() ? rest : std::min(store.weight_bytes(), rest);
     rest -= out.parts.back().bytes;
   }
 }
@@ -122,7 +119,8 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
   std::vector<BlockKept> blocks;
   const BlockWatch watch = watch_of(counter, blocks, before_block);
   state.weights->watch = &watch;
-  for (int64_t step = 0; step < steps; ++step) {
+  const int64_t first = state.weights->swap ? -1 : 0;  // which weights wait in host memory is known after a first pass
+  for (int64_t step = first; step < steps; ++step) {
     Tensors batch;
     std::vector<Sample> samples;
     for (int64_t i = 0; i < n; ++i) samples.push_back(black_sample(data.dataset, *session.task, step * n + i, side));
@@ -138,6 +136,7 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
       });
     }));
     out.blocks = blocks;
+    if (step < 0) out.step = out.encoding = 0, out.parts.back().bytes = session.model->weight_bytes("denoiser");
   }
   state.weights->watch = nullptr;
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "core/model/block_swap.h"
 #include "core/model/offload.h"
 #include "core/plug/call.h"
 
@@ -219,8 +220,12 @@ Tensors Model::forward(const Tensors& in) {
   for (auto& [part, store] : stores_) {
     store->blocks_met = 0;
     if (store->offload) store->offload->restart();
+    if (store->swap) store->swap->forward_begins();
   }
-  return call_named(api().forward, self_, in, who("forward"));
+  Tensors out = call_named(api().forward, self_, in, who("forward"));
+  for (auto& [part, store] : stores_)
+    if (store->swap) store->swap->forward_ends(*store);
+  return out;
 }
 
 Tensors Model::tokenize(const std::vector<std::string>& texts, Tensors* left_out) {

@@ -10,7 +10,7 @@
 #include <set>
 
 #include "core/adapters.h"
-#include "core/model/packed.h"
+#include "core/model/frozen_layer.h"
 #include "core/train/pattern.h"
 #include "core/train/saved_state.h"
 
@@ -201,7 +201,7 @@ void begin_adapter(Session& session, const Config& config, ParamStore& denoiser,
                 adapter_scale(config.lora), config.lora.dropout, {}};
       if (config.lora.use_dora) {
         l.magnitude = factors.of(part, weight.name, "lora_magnitude_vector").value;
-        l.magnitude.copy_(row_lengths(weight.packed ? unpacked(*weight.packed, at::kFloat) : weight.value));
+        l.magnitude.copy_(row_lengths(frozen_weight(weight).in(at::kFloat)));
       }
       weight.adapter = std::make_shared<const Adapter>(Adapter{{std::move(l)}});
     }

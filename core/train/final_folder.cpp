@@ -91,15 +91,15 @@ void write_pipeline(const Session& session, const TrainState& state, const fs::p
       make_folders(to);
       Json config = session.model->configuration(part.name);
       const ParamStore& weights = *state.weights;
-      const bool packed = weights.packed_bytes() > 0;  // what is not trained is then as it was read
       at::Tensor flat = shown_weights(state).to(weights.trained.scalar_type()).to(at::kCPU);
       at::Tensor frozen = weights.frozen.defined() ? weights.frozen.to(at::kCPU) : at::Tensor();
       auto held = [&](const Parameter& p) { return tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)); };
       std::vector<TensorSource> sources;
       std::optional<WeightSet> read;
-      if (packed) sources = sources_beside_trained(session, weights, read.emplace(weights_of_trained(session, state)), held, config);
-      else
+      if (weights.holds_frozen_exactly())
         for (const Parameter& p : weights.parameters) sources.push_back(held(p));
+      else  // the rest as it was read, which holding it in fewer bits did not change
+        sources = sources_beside_trained(session, weights, read.emplace(weights_of_trained(session, state)), held, config);
       write_json_file(to / "config.json", config);
       write_weight_files(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
       if (auto changed = read ? read->damage() : std::nullopt) fail(*changed);
@@ -131,7 +131,7 @@ uint64_t final_bytes(const Session& session, const Config& config, const TrainSt
   if (config.lora.rank) return adapter_bytes(config, state);
   uint64_t bytes =
       state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
-  if (state.weights->packed_bytes())
+  if (!state.weights->holds_frozen_exactly())
     for (const auto& [name, entry] : weights_of_trained(session, state).tensors) bytes += entry->bytes.size();
   std::error_code error;
   for (const ModelPart& part : session.folder.parts)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/model/block_swap.h"
 #include "core/model/digest.h"
 #include "core/model/offload.h"
 #include "core/precision/device.h"
@@ -38,16 +39,21 @@ ParamStore& load_denoiser(Session& session, const Config& config, at::ScalarType
   const std::string part = session.model->denoiser();
   ParamStore& store = session.model->build(part);
   store.keeps_gradients = !config.optimizer.fused_backward;
+  if (config.train.blocks_to_swap)
+    store.swap = std::make_shared<BlockSwap>(config.train.blocks_to_swap, session.device, slot_copies_for(session.device), "train.blocks_to_swap");
   if (!config.lora.rank) {
     require_matches(session, config);
     const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
-    return load_part(session, config, part, dtype, [&](const std::string& name) { return matches_any(name, trained); });
+    // With everything trained, what is left are constants.
+    const FrozenAs rest = trained.empty() ? FrozenAs::the_part : FrozenAs::model_dtype;
+    return load_part(session, config, part, dtype, [&](const std::string& name) { return matches_any(name, trained); }, rest);
   }
   for (const std::string& text : config.lora.text_encoders)
-    if (session.model->about().at("parts").contains(text) && session.folder.find(text) && !session.model->has(text)) load_part(session, config, text, at::kFloat);
+    if (session.model->about().at("parts").contains(text) && session.folder.find(text) && !session.model->has(text))
+      load_part(session, config, text, at::kFloat, [](const std::string&) { return false; }, FrozenAs::model_dtype);
   const std::vector<AdaptedWeight> targets = adapter_targets(session, config, store);
   declare_adapter(store, config, targets);
-  load_part(session, config, part, dtype, [&](const std::string& name) { return is_new(session, name); });
+  load_part(session, config, part, dtype, [&](const std::string& name) { return is_new(session, name); }, FrozenAs::model_dtype);
   begin_adapter(session, config, store, targets);
   return store;
 }
