@@ -73,6 +73,11 @@ at::Tensor room_like(const at::Tensor& t, at::Device device) { return at::empty(
 
 int64_t lines(const at::Tensor& t) { return (static_cast<int64_t>(t.nbytes()) + line - 1) / line * line; }
 
+[[noreturn]] void nothing_waits(const std::string& key, const std::string& part) {
+  fail({key, fmt::format("blocks are to wait in host memory, and no block of {} has a matrix that is not trained", part),
+        "Its layers run outside of blocks, or all of them are trained", fmt::format("leave {} out", key), "E7301", Exit::config});
+}
+
 }  // namespace
 
 std::unique_ptr<SlotCopies> slot_copies_for(at::Device device) {
@@ -139,6 +144,10 @@ PackedWeight BlockSwap::on_host(PackedWeight weight) const {
   return weight;
 }
 
+void BlockSwap::require_weights(const std::string& part) const {
+  if (weights_.empty()) nothing_waits(key_, part);
+}
+
 void BlockSwap::adopt(const ParamStore& store) {
   for (const Parameter& p : store.parameters)
     if (p.swapped) weights_.at(p.swapped->number).plain = p.value, weights_.at(p.swapped->number).packed = p.packed;
@@ -179,9 +188,7 @@ void BlockSwap::forward_ends(ParamStore& store) {
   for (const Weight& w : weights_)
     if (w.block != nowhere && !w.stays) has_some[static_cast<size_t>(w.block)] = true;
   blocks_ = std::count(has_some.begin(), has_some.end(), true);
-  if (!blocks_)
-    fail({key_, fmt::format("blocks are to wait in host memory, and no block of {} has a matrix that is not trained", store.part),
-          "Its layers run outside of blocks, or all of them are trained", fmt::format("leave {} out", key_), "E7301", Exit::config});
+  if (!blocks_) nothing_waits(key_, store.part);
   const int64_t wait = std::min(asked_, blocks_);
   std::vector<int64_t> waits_as(has_some.size(), nowhere);
   for (int64_t i = 0, seen = 0, chosen = 0; i < blocks_met_; ++i) {

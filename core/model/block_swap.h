@@ -63,6 +63,8 @@ class BlockSwap {
   // Memory of the host for a weight, or for one that was packed there, before it is known where it belongs.
   at::Tensor host_room(at::IntArrayRef shape, at::ScalarType type) const;
   PackedWeight on_host(PackedWeight weight) const;
+  // Failure E7301 where there is none.
+  void require_weights(const std::string& part) const;
   // [loaded] The store's weights are there.
   void adopt(const ParamStore& store);
 

@@ -51,6 +51,7 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
       find_place(p);
     }
   }
+  if (swap) swap->require_weights(part);
   for (Parameter& p : added) find_place(p);
   auto options = at::TensorOptions().dtype(dtype).device(device);
   // Every weight is written by who loads it; to zero gigabytes first would take a third of that time once more.
