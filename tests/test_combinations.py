@@ -86,7 +86,7 @@ def test_combination(place, number):
     out = train(place, row, f"{number}")
     losses = [m["loss"] for m in metrics(out)]
     assert len(losses) == 2 and np.isfinite(losses).all()
-    kept = train(place, row, f"{number}-kept", train__gradient_checkpointing="false", **({} if row["trained"] == "full" else dict(train__blocks_to_swap=0)))
+    kept = train(place, row, f"{number}-kept", train__gradient_checkpointing="false", train__blocks_to_swap=0)
     assert [m["loss"] for m in metrics(kept)] == losses
     assert sha256(kept / "checkpoint-2" / "state.safetensors") == sha256(out / "checkpoint-2" / "state.safetensors")
     if row["trained"] == "full":
