@@ -40,7 +40,7 @@ struct Probe {
   // Gradients are given in the dtype of the weights, as backward would.
   void step(Optimizer& optimizer, int64_t k) {
     const std::string prefix = "grads." + std::to_string(k) + ".";
-    StepNumbers numbers{k, learning_rate_at(config, k, 1.0), at::ones({}), at::zeros({1})};
+    StepNumbers numbers{k, learning_rate_at(config, learning_rate_of(config), k, 1.0), at::ones({}), at::zeros({1})};
     if (in.contains("grad_divisor")) numbers.grad_divisor = in.at("grad_divisor");
     if (in.contains("found_bad")) numbers.found_bad = in.at("found_bad").narrow(0, k, 1);
     if (one_by_one) {
