@@ -218,7 +218,8 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   LoadRules rules = load_rules(s, part);
   rules.seed = static_cast<uint64_t>(config.train.seed);
   const char* key = part == s.model->denoiser() ? "model.quantization" : "model.text_encoder_quantization";
-  auto is_packed = packing_of(weights, rules, quantization_of(s, config.model, part), key);
+  const bool in_full = std::ranges::count(config.train.text_encoders, part) > 0;  // what of it is not trained stays as it is
+  auto is_packed = packing_of(weights, rules, in_full ? "none" : quantization_of(s, config.model, part), key);
   store.allocate(dtype, s.device, is_trained, is_packed);
   for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));
   return store;
@@ -253,7 +254,7 @@ static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::
 
 void load_frozen_role(Session& s, const Config& config, const std::string& role) {
   for (const std::string& part : s.model->parts(role))
-    if (!s.model->has(part)) load_part(s, config, part, frozen_dtype(s, config, part));
+    if (!s.model->has(part) && !std::ranges::count(config.train.text_encoders, part)) load_part(s, config, part, frozen_dtype(s, config, part));
 }
 
 std::string lower_precision_text(const Session& s, const std::vector<std::string>& roles) {
