@@ -175,8 +175,12 @@ Rehearsal rehearse(const Config& config, const RunData& data, const RehearsalOpt
   out.gradients = gradients.defined() ? gradients.nbytes() : 0;
   out.average = average.defined() ? average.nbytes() : 0;
   // What else the optimizer's file allocated is its state.
-  for (const std::string& text : config.train.text_encoders) out.parts.push_back(trained_part(*session, text, *state.weights));
-  const uint64_t began_with = counter.live() - before, known = session->model->weight_bytes("denoiser") + out.gradients + out.average;
+  uint64_t known = session->model->weight_bytes("denoiser") + out.gradients + out.average;
+  for (const std::string& text : config.train.text_encoders) {
+    out.parts.push_back(trained_part(*session, text, *state.weights));
+    known += session->model->store(text).weight_bytes();
+  }
+  const uint64_t began_with = counter.live() - before;
   out.optimizer = began_with - std::min(began_with, known);
   out.parts.push_back(std::move(denoiser));
   out.space = space_needed(config, *session, state, options.max_steps);
