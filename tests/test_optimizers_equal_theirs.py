@@ -187,8 +187,9 @@ def test_each_part_has_its_rate(tmp_path, case):
     for name in weights:
         torch.testing.assert_close(mine[f"shown.{name}"], last[name], rtol=1e-4, atol=1e-5)
     plain = ours(tmp_path, weights, grads, *keys)
-    for name in weights:
-        assert torch.equal(plain[f"exact.19.{name}"], mine[f"exact.19.{name}"]) == (name not in PARTS), name
+    for name, start in weights.items():
+        apart = (plain[f"exact.19.{name}"] - mine[f"exact.19.{name}"]).abs().max() / (plain[f"exact.19.{name}"] - start).abs().max()
+        assert (apart > 0.1) == (name in PARTS) and (apart > 1e-3) == (name in PARTS), name
 
 
 def test_each_part_has_its_rate_in_eight_bits(tmp_path):
