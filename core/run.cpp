@@ -10,6 +10,7 @@
 #include "core/base/version.h"
 #include "core/checkpoint/commit.h"
 #include "core/checkpoint/run_lock.h"
+#include "core/config/rates.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
 #include "core/model/block_swap.h"
@@ -29,6 +30,7 @@
 #include "core/train/saved_state.h"
 #include "core/train/space.h"
 #include "core/train/stop_signal.h"
+#include "core/train/text_encoders.h"
 #include "core/validation.h"
 
 namespace t2i {
@@ -64,6 +66,7 @@ int run_command(const RunOptions& options) {
   require_parts(*session, {"text_encoder", "vae", "denoiser"});
   if (!session->model->parts("text_encoder").empty()) session->model->tokenize({""});
   check_validation(*session, config);
+  require_trainable(*session, config);
 
   // What to train on.
   RunData data = open_run_data(config, *session);
@@ -74,7 +77,7 @@ int run_command(const RunOptions& options) {
   int64_t max_steps = steps_of(config, rows, plan.per_step());
   require_equal(*group, {{"configuration", config_hash(config)}, {"data", dataset.fingerprint}, {"t2i", version}});
 
-  // The weights: the denoiser, or an adapter beside it, is trained, encoders and VAE are frozen.
+  // The weights: the denoiser, or an adapter beside it, is trained, with text encoders where asked for; the rest is frozen.
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
   for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
   TrainState state = start_state(*session, config, compute);
@@ -95,11 +98,13 @@ int run_command(const RunOptions& options) {
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
   if (group->is_first())
     for (const std::string& n : long_text_notices(config, *session, dataset)) logbook.note("notice: " + n);
+  const TrainedCount count = count_trained(*session, config);
   logbook.note(fmt::format("{} · {} · {}: {:.2f} M parameters, {:.2f} M trained; {} samples, {} a step, {} steps{}", session->model->id(),
-                           session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
-                           static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
+                           session->task->id(), session->loss->id(), static_cast<double>(count.parameters) / 1e6,
+                           static_cast<double>(count.trained) / 1e6, rows, plan.per_step(), max_steps,
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
   if (std::string n = adapter_summary(*session, config.lora); !n.empty()) logbook.note(n);
+  if (std::string n = rates_text(*session, config); !n.empty()) logbook.note(n);
 
   if (!kept.empty()) logbook.note(kept);
   if (std::string n = lower_precision_text(*session, {"text_encoder", "vae", "denoiser"}); !n.empty()) logbook.note(n);
@@ -109,7 +114,7 @@ int run_command(const RunOptions& options) {
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
 
   // Train.
-  Encoder encoder(*session->model, *session->task, session->device, !config.lora.text_encoders.empty(),
+  Encoder encoder(*session->model, *session->task, session->device, !trained_text_encoders(config).empty(),
                   null_text_is_zero(*session->model, config.train));
   Loader loader(dataset, data.loader);
   BatchSource batches(dataset, loader, encoder, plan, session->device);

@@ -251,7 +251,8 @@ ParamStore& load_part(Session& s, const Config& config, const std::string& part,
   LoadRules rules = load_rules(s, part);
   rules.seed = static_cast<uint64_t>(config.train.seed);
   const char* key = part == s.model->denoiser() ? "model.quantization" : "model.text_encoder_quantization";
-  auto is_packed = packing_of(weights, rules, quantization_of(s, config.model, part), key);
+  const bool in_full = std::ranges::count(config.train.text_encoders, part) > 0;  // what of it is not trained stays as it is
+  auto is_packed = packing_of(weights, rules, in_full ? "none" : quantization_of(s, config.model, part), key);
   at::ScalarType held = dtype;
   if (frozen == FrozenAs::model_dtype && dtype == at::kFloat)  // a part in half precision is held in nothing wider
     held = told_of(s, part,
@@ -286,7 +287,7 @@ static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::
 
 void load_frozen_role(Session& s, const Config& config, const std::string& role) {
   for (const std::string& part : s.model->parts(role)) {
-    if (s.model->has(part)) continue;
+    if (s.model->has(part) || std::ranges::count(config.train.text_encoders, part)) continue;
     // What gradients pass through is computed as what is trained.
     if (std::ranges::count(config.lora.text_encoders, part))
       load_part(s, config, part, at::kFloat, [](const std::string&) { return false; }, FrozenAs::model_dtype);

@@ -62,8 +62,9 @@ ParamStore& load_part(Session& session, const Config& config, const std::string&
 // All parts of a role. One that is not made for `dtype` is held in float32, and a notice says so.
 void load_role(Session& session, const Config& config, const std::string& role, at::ScalarType dtype);
 
-// The same for a role that is not trained: held as model.dtype says, where the model allows it, else in float32. A part with
-// adapters beside its weights is computed in float32, whatever these are held in.
+// The same for a role of which nothing is trained but what train.text_encoders names, and that is left out: held as
+// model.dtype says, where the model allows it, else in float32. A part with adapters beside its weights is computed in
+// float32, whatever these are held in.
 void load_frozen_role(Session& session, const Config& config, const std::string& role);
 
 // Teaching a model another prediction than it was made for is allowed, and a common slip: a sentence that says so, empty

@@ -19,6 +19,7 @@ from make_folders import make_flux, make_sd15, make_sd3, make_sdxl
 MAKE = {"sd15": make_sd15, "sdxl": make_sdxl, "sd3": lambda folder: make_sd3(folder, t5={}), "flux": make_flux}
 CHOICES = {
     "trained": {"lora": dict(lora__rank=2), "dora": dict(lora__rank=2, lora__use_dora="true"), "full": {}},
+    "texts": {"frozen": {}, "trained": dict(optimizer__text_encoder_lr=1e-5)},
     "frozen": {"none": {}, "bfloat16": dict(model__dtype="bfloat16"), "nf4": dict(model__quantization="nf4"), "int8": dict(model__quantization="int8")},
     "swap": {"none": {}, "3": dict(train__blocks_to_swap=3)},
     "again": {"every": dict(train__gradient_checkpointing="true"), "second": dict(train__checkpoint_every_n_blocks=2)},
@@ -69,6 +70,8 @@ def train(place, row, name, **changes):
     chosen = {}
     for choice, value in row.items():
         chosen |= CHOICES[choice][value]
+    if row["texts"] == "trained":
+        chosen[f"{'train' if row['trained'] == 'full' else 'lora'}__text_encoders"] = "[text_encoder]"
     command = ["run", "--task", row["task"], "--model", place / row["family"], "--data", place / "data", "--output", out,
                *TRAIN, *(AS_CAPTIONS if row["task"] == "text" else []), *settings(**(chosen | changes))]
     if row["processes"] == 1:
@@ -89,8 +92,11 @@ def test_combination(place, number):
     kept = train(place, row, f"{number}-kept", train__gradient_checkpointing="false", train__blocks_to_swap=0)
     assert [m["loss"] for m in metrics(kept)] == losses
     assert sha256(kept / "checkpoint-2" / "state.safetensors") == sha256(out / "checkpoint-2" / "state.safetensors")
+    assert all(("lr/text_encoder" in m) == (row["texts"] == "trained") for m in metrics(out))
     if row["trained"] == "full":
         assert (out / "final" / "model_index.json").exists()
+        files = [folder / "text_encoder" / "model.safetensors" for folder in (out / "final", place / row["family"])]
+        assert (len({sha256(file) for file in files}) == 2) == (row["texts"] == "trained")
     else:
         record = json.loads((out / "final" / "adapter.json").read_text())
         assert record["layers"] > 0 and record["use_dora"] == (row["trained"] == "dora")

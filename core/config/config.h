@@ -70,6 +70,7 @@ struct TrainConfig {
   int64_t log_every_steps = 10;         // how often metrics are fetched from the device and written
   int64_t max_nan_skips = 0;            // steps with a loss that is no number, left out before the run stops
   std::vector<std::string> parameters;  // patterns (* is any text) of what is trained; empty: everything
+  std::vector<std::string> text_encoders;  // parts that are trained in full beside the denoiser
 };
 
 // A low-rank adapter beside frozen weights. Without a rank there is none, and the weights themselves are trained.
@@ -88,6 +89,8 @@ struct LoraConfig {
 struct OptimizerConfig {
   std::string name = "adamw";           // optimizer_check.h knows which
   std::optional<double> learning_rate;  // empty: the optimizer's own, learning_rate_of()
+  std::optional<double> transformer_lr;   // of the parts, where they have one of their own: rates.h
+  std::optional<double> text_encoder_lr, text_encoder_2_lr, text_encoder_3_lr;
   std::string lr_scheduler = "constant";  // lr_schedule.h knows the names
   int64_t lr_warmup_steps = 0;
   int64_t lr_num_cycles = 1;  // of cosine_with_restarts

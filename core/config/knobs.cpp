@@ -172,6 +172,10 @@ std::vector<Knob> train_knobs() {
       train("parameters", &T::parameters,
             "Train only parameters whose names match one of these patterns (* stands for any text), or that the family "
             "calls so, as attention; empty trains all."),
+      train("text_encoders", &T::text_encoders,
+            "Text encoders that are trained in full beside the denoiser, by the names of their folders; texts are then encoded "
+            "in every step. Beside an adapter name them in lora.text_encoders instead.")
+          .such_as("[text_encoder]"),
   };
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/rng.h"
@@ -23,6 +24,17 @@ void ParamStore::add(std::string name, std::vector<int64_t> shape, std::string i
   added.push_back({std::move(name), std::move(shape), std::move(init), true, 0, {}});
 }
 
+void ParamStore::host(ParamStore& other, const std::function<bool(const Parameter&)>& is_trained) {
+  TORCH_CHECK(!trained.defined() && !frozen.defined(), part, " was allocated before it could host ", other.part);
+  for (size_t i = 0; i < other.parameters.size(); ++i) {
+    Parameter& p = other.parameters[i];
+    if (p.init == "buffer" || !is_trained(p)) continue;
+    p.hosted = true;
+    guests.push_back({other.part + "." + p.name, p.shape, p.init, true, 0, {}});
+    homes_.push_back({&other, i});
+  }
+}
+
 static int64_t elements(const std::vector<int64_t>& shape) {
   int64_t n = 1;
   for (int64_t d : shape) n *= d;
@@ -41,7 +53,9 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
     total += (elements(p.shape) + alignment - 1) / alignment * alignment;
     placed.push_back(&p);
   };
+  for (Parameter& p : guests) find_place(p);
   for (Parameter& p : parameters) {
+    if (p.hosted) continue;
     p.trainable = p.init != "buffer" && is_trained(p.name);
     const bool packs = !p.trainable && is_packed && is_packed(p);
     if (swap && !p.trainable && p.init != "buffer" && p.shape.size() >= 2) {
@@ -68,11 +82,15 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
     if (keeps_gradients) p.value.mutable_grad() = trained_grad.narrow(0, p.offset, n).view(p.shape);
   };
   for (Parameter* p : placed) give_view(*p);
+  for (size_t i = 0; i < guests.size(); ++i) {
+    Parameter& home = homes_[i].store->parameters[homes_[i].index];
+    home.trainable = true, home.offset = guests[i].offset, home.value = guests[i].value;
+  }
 }
 
 void ParamStore::release() {
   for (Parameter& p : parameters) p.value.reset(), p.packed.reset(), p.adapter.reset(), p.swapped.reset();
-  added.clear(), swap.reset();
+  added.clear(), guests.clear(), homes_.clear(), swap.reset();
   for (at::Tensor* flat : {&trained, &trained_grad, &frozen}) flat->reset();
 }
 
@@ -112,8 +130,9 @@ const Parameter* ParamStore::find(const std::string& name) const {
 
 std::vector<const Parameter*> ParamStore::trained_parameters() const {
   std::vector<const Parameter*> list;
+  for (const Parameter& p : guests) list.push_back(&p);
   for (const Parameter& p : parameters)
-    if (p.trainable) list.push_back(&p);
+    if (p.trainable && !p.hosted) list.push_back(&p);
   for (const Parameter& p : added) list.push_back(&p);
   return list;
 }
@@ -126,8 +145,19 @@ int64_t ParamStore::count() const {
 
 int64_t ParamStore::trained_count() const {
   int64_t n = 0;
-  for (const Parameter* p : trained_parameters()) n += elements(p->shape);
+  for (const Parameter& p : parameters) n += p.trainable ? elements(p.shape) : 0;
+  for (const Parameter& p : added) n += elements(p.shape);
   return n;
+}
+
+bool ParamStore::trains_own() const {
+  return std::any_of(parameters.begin(), parameters.end(), [](const Parameter& p) { return p.trainable; });
+}
+
+uint64_t ParamStore::guest_bytes() const {
+  uint64_t n = 0;
+  for (const Parameter& p : guests) n += static_cast<uint64_t>(elements(p.shape));
+  return trained.defined() ? n * trained.element_size() : 0;
 }
 
 uint64_t ParamStore::packed_bytes() const {

@@ -36,6 +36,7 @@ struct Parameter {
   std::shared_ptr<const PackedWeight> packed = nullptr;    // a frozen weight in fewer bits; `value` is then undefined
   std::shared_ptr<const Adapter> adapter = nullptr;        // what is trained, or was, beside a frozen weight
   std::shared_ptr<const SwappedWeight> swapped = nullptr;  // `value` or `packed` may be in host memory: ask for it by this
+  bool hosted = false;                                     // `value` and `offset` are of another part's buffers: ParamStore::host()
 };
 
 class ParamStore {
@@ -43,6 +44,7 @@ class ParamStore {
   std::string part;                    // "unet": the folder its weights come from
   std::vector<Parameter> parameters;   // in order of declaration
   std::vector<Parameter> added;        // trained beside them by the core: what adapters are made of
+  std::vector<Parameter> guests;       // weights of other parts, "PART.NAME", that are trained beside them
   at::Tensor trained, trained_grad;    // flat; undefined when nothing is trained
   at::Tensor frozen;                   // flat; undefined when everything is trained or packed
   at::ScalarType dtype = at::kFloat;   // of what is trained, and of what a model is given
@@ -65,6 +67,12 @@ class ParamStore {
   // [after build] One more trained parameter that no plugin knows of, with its place in the same flat buffers.
   void add(std::string name, std::vector<int64_t> shape, std::string init);
 
+  // [after both are built] Weights of another part that are trained together with these: they get their places in these
+  // buffers, so that the optimizer, the average, reductions and checkpoints need not know of it, and allocate() gives
+  // `other` its views. Before all others, because backward reaches them last (core/dist/reducer.h). `other` is allocated
+  // after this store and must outlive its training.
+  void host(ParamStore& other, const std::function<bool(const Parameter&)>& is_trained);
+
   // Flat buffers and views, not yet filled: weights are loaded or initialised, gradients zeroed before a backward pass.
   // `is_trained` is asked by name; gradients are allocated for what it accepts. What `is_packed` accepts of the rest has
   // no place in them: who loads it gives Parameter::packed. `frozen_type`: of what is not trained, else `type`. With `swap`
@@ -80,9 +88,11 @@ class ParamStore {
   static void initialize(Parameter& parameter, uint64_t seed);  // the same of one
 
   const Parameter* find(const std::string& name) const;  // among `parameters`
-  std::vector<const Parameter*> trained_parameters() const;  // of both lists, in the order of the flat buffer
+  std::vector<const Parameter*> trained_parameters() const;  // of all lists, in the order of the flat buffer
+  bool trains_own() const;        // is any of `parameters` trained?
   int64_t count() const;          // elements, all parameters of the model; buffers are none
-  int64_t trained_count() const;  // elements, the trained ones of both lists
+  int64_t trained_count() const;  // elements, the trained ones of `parameters` and `added`
+  uint64_t guest_bytes() const;   // of the trained buffer
   uint64_t packed_bytes() const;  // of Parameter::packed
   uint64_t held_bytes() const;    // of what is frozen and not packed
   uint64_t weight_bytes() const;  // of all weights on the device
@@ -91,6 +101,11 @@ class ParamStore {
   bool holds_frozen_exactly() const;
 
  private:
+  struct Home {
+    ParamStore* store;
+    size_t index;  // among its parameters
+  };
+  std::vector<Home> homes_;  // of the guests
   std::unordered_map<std::string, uint32_t> index_;
 };
 

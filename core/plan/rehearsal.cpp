@@ -4,13 +4,14 @@
 
 #include <algorithm>
 
-#include "core/config/optimizer_check.h"
+#include "core/config/rates.h"
 #include "core/memory/dry_run.h"
 #include "core/precision/device.h"
 #include "core/train/batch.h"
 #include "core/train/fused_backward.h"
 #include "core/train/run_state.h"
 #include "core/train/step.h"
+#include "core/train/text_encoders.h"
 #include "core/validation.h"
 
 namespace t2i {
@@ -80,11 +81,21 @@ PartHeld held_part(const Session& session, const std::string& part, const std::s
   return {part, role, held_as(store), store.count(), store.trained_count(), 0};
 }
 
+// A text encoder that is trained in full: its weights lie in the denoiser's buffers, what is left of it in its own.
+PartHeld trained_part(const Session& session, const std::string& part, const ParamStore& denoiser) {
+  PartHeld held = held_part(session, part, "text_encoder");
+  held.bytes = session.model->store(part).weight_bytes();
+  for (const Parameter& p : denoiser.guests)
+    if (p.name.starts_with(part + ".")) held.bytes += p.value.nbytes();
+  return held;
+}
+
 // Loads the parts of a role; what they take is counted by what was allocated, however they are held.
 void load_counted(Session& session, const Config& config, const std::string& role, Counter& counter, Rehearsal& out) {
   const uint64_t before = counter.live();
   load_frozen_role(session, config, role);
-  const std::vector<std::string> parts = session.model->parts(role);
+  std::vector<std::string> parts = session.model->parts(role);
+  std::erase_if(parts, [&](const std::string& part) { return !session.model->has(part); });  // trained in full: loaded with the denoiser
   uint64_t rest = counter.live() - before;
   for (const std::string& part : parts) {
     out.parts.push_back(held_part(session, part, role));
@@ -114,7 +125,7 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
   std::unique_ptr<FusedBackward> fused;
   if (config.optimizer.fused_backward) fused = std::make_unique<FusedBackward>(*state.weights, state.optimizer, context.watched);
   context.fused = fused.get();
-  Encoder encoder(*session.model, *session.task, session.device, /*tokens_only=*/false, null_text_is_zero(*session.model, config.train));
+  Encoder encoder(*session.model, *session.task, session.device, !trained_text_encoders(config).empty(), null_text_is_zero(*session.model, config.train));
   uint64_t before_block = 0;
   std::vector<BlockKept> blocks;
   const BlockWatch watch = watch_of(counter, blocks, before_block);
@@ -130,7 +141,7 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
     for (const auto& [name, t] : batch)
       if (name.starts_with("null_")) out.a_text += t.nbytes() / static_cast<uint64_t>(n);
     out.step = std::max(out.step, counter.beyond([&] {
-      train_step(context, state, learning_rate_of(config.optimizer), false, [&](int64_t) {
+      train_step(context, state, leading_rate(config), false, [&](int64_t) {
         blocks.clear();
         return batch;
       });
@@ -149,6 +160,7 @@ Rehearsal rehearse(const Config& config, const RunData& data, const RehearsalOpt
   Rehearsal out;
   auto session = open_session(config, options.plugin_paths, {.loss = true, .device = "cpu"});
   session->held_as_on_gpu = options.gpu;
+  require_trainable(*session, config);
   for (const char* role : {"text_encoder", "vae"}) load_counted(*session, config, role, counter, out);
 
   const uint64_t before = counter.live();
@@ -157,12 +169,17 @@ Rehearsal rehearse(const Config& config, const RunData& data, const RehearsalOpt
   if (options.recompute) state.weights->recompute = *options.recompute;
   out.recompute = state.weights->recompute;
   PartHeld denoiser = held_part(*session, session->model->denoiser(), "denoiser");
-  denoiser.bytes = session->model->weight_bytes("denoiser");
+  denoiser.bytes = session->model->weight_bytes("denoiser") - state.weights->guest_bytes();
   const at::Tensor &gradients = state.weights->trained_grad, &average = state.ema.average;
   out.gradients = gradients.defined() ? gradients.nbytes() : 0;
   out.average = average.defined() ? average.nbytes() : 0;
   // What else the optimizer's file allocated is its state.
-  const uint64_t began_with = counter.live() - before, known = denoiser.bytes + out.gradients + out.average;
+  uint64_t known = session->model->weight_bytes("denoiser") + out.gradients + out.average;
+  for (const std::string& text : config.train.text_encoders) {
+    out.parts.push_back(trained_part(*session, text, *state.weights));
+    known += session->model->store(text).weight_bytes();
+  }
+  const uint64_t began_with = counter.live() - before;
   out.optimizer = began_with - std::min(began_with, known);
   out.parts.push_back(std::move(denoiser));
   out.space = space_needed(config, *session, state, options.max_steps);

@@ -133,6 +133,7 @@ void Logbook::flush() {
     m.step_seconds = s.device.is_cuda() ? a_step : r.step_seconds, m.data_seconds = r.data_seconds;
     m.images_per_second = static_cast<double>(r.images) / m.step_seconds;
     m.memory_bytes = memory.now_bytes, m.peak_memory_bytes = memory.peak_bytes;
+    m.extras = r.part_rates;
     if (memory.peak_reserved_bytes)
       m.extras.push_back({"peak_reserved_bytes", static_cast<double>(memory.peak_reserved_bytes)});
     if (r.result.watched_grad.defined()) m.extras.push_back({"grad/attention_qk", row[watched_column]});

@@ -18,6 +18,7 @@ struct StepRecord {
   int64_t images = 0;  // over all processes
   StepResult result;
   std::vector<std::string> samples;  // where this process's rows came from: named if the step's gradient is no number
+  std::vector<std::pair<std::string, double>> part_rates;  // "lr/PART", where parts have rates of their own
 };
 
 class Logbook {

@@ -102,6 +102,7 @@ std::string Sd15::description(const Json& config, const t2i::PartConfigs& parts)
   about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
   about["parts"]["text_encoder"] = t5_.there() ? t2i::t5_text_part() : t2i::clip_text_part();
   about["parts"]["text_encoder"]["adapter_prefixes"] = {"lora_te_", "lora_te1_"};
+  if (clip_.there()) about["parts"]["text_encoder"]["unused"] = clip_.unused({.skip = clip_skip_});
   if (t5_.there()) {
     const std::string tokenizer = parts.class_of("tokenizer");
     about["classes"] = {{"text_encoder", {"transformers", "T5EncoderModel"}},
