@@ -85,8 +85,7 @@ struct WeightSet {
   std::deque<std::vector<std::byte>> reordered; // the bytes of those that are no slices
   const TensorEntry* find(std::string_view name) const;
   std::optional<Error> damage() const;  // ask after copying: E4108 when a file was changed meanwhile
-  void unload(Bytes copied) const;  // these pages of a file go; else all of it counts as this process's
-  void unload(const TensorEntry& copied) const { unload(copied.bytes); }
+  void unload(const TensorEntry& copied) const;  // its pages of the file go; else all of a file counts as this process's
   WeightSet() = default;
   WeightSet(const WeightSet&) = delete;
   WeightSet(WeightSet&&) = default;

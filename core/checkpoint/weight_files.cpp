@@ -170,9 +170,9 @@ std::optional<Error> WeightSet::damage() const {
   return std::nullopt;
 }
 
-void WeightSet::unload(Bytes copied) const {
+void WeightSet::unload(const TensorEntry& copied) const {
   for (const SafetensorsFile& file : files)
-    if (file.map) file.map->unload(copied);
+    if (file.map) file.map->unload(copied.bytes);
 }
 
 Result<WeightSet> open_weight_files(const WeightFiles& weights) {

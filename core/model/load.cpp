@@ -79,7 +79,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   };
   std::set<const TensorEntry*> used;
   PackedProblems packing;
-  const Unload unload = [&](Bytes copied) { weights.unload(copied); };
+  const Unload unload = unload_of(weights);
   for (Parameter& p : store.parameters) {
     const TensorEntry* entry = find_tensor(weights, p.name, rules);
     if (!entry && is_added(p.name)) {

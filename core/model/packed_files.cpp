@@ -24,7 +24,7 @@ std::string int8_name(const std::string& weight, const char* ending) {
 
 at::Tensor copied(const TensorEntry& entry, const WeightSet& weights) {
   at::Tensor t = at::empty(entry.shape, scalar_type(entry.dtype));
-  copy_stored(entry, t, [&](Bytes seen) { weights.unload(seen); });
+  copy_stored(entry, t, unload_of(weights));
   return t;
 }
 

@@ -8,6 +8,13 @@
 
 namespace t2i {
 
+Unload unload_of(const WeightSet& weights) {
+  return [&weights](Bytes copied) {
+    for (const SafetensorsFile& file : weights.files)
+      if (file.map) file.map->unload(copied);
+  };
+}
+
 void for_each_piece(const TensorEntry& entry, int64_t begin, int64_t end, const Unload& unload, const std::function<void(const at::Tensor&, int64_t)>& body) {
   const at::Tensor flat = stored_tensor(entry).view({-1});
   const int64_t each = static_cast<int64_t>(flat.element_size()), at_once = stored_piece_bytes / each;

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "core/checkpoint/safetensors.h"
+#include "core/checkpoint/model_folder.h"
 
 namespace t2i {
 
@@ -15,6 +15,7 @@ constexpr int64_t stored_piece_bytes = int64_t{16} << 20;
 
 // Gives the pages of these bytes of a file back (MappedFile::unload).
 using Unload = std::function<void(Bytes)>;
+Unload unload_of(const WeightSet& weights);
 
 // Calls body(piece, begin) for successive pieces of the tensor's elements `begin` to `end` in row-major order: each is flat, a
 // view of the file, and gone when body returns. `begin` is the piece's place in the tensor.

@@ -34,8 +34,7 @@ bool is_edited(const TensorEntry& entry, const TensorEdits* edits) { return edit
 
 // Elements `begin` to `end`, converted a piece at a time.
 void put_pieces(const TensorEntry& entry, int64_t begin, int64_t end, const WeightSet& weights, at::ScalarType type, const ByteSink& sink) {
-  for_each_piece(
-      entry, begin, end, [&](Bytes seen) { weights.unload(seen); }, [&](const at::Tensor& piece, int64_t) { sink(bytes_of(as_written(piece, type))); });
+  for_each_piece(entry, begin, end, unload_of(weights), [&](const at::Tensor& piece, int64_t) { sink(bytes_of(as_written(piece, type))); });
 }
 
 }  // namespace
