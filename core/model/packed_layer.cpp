@@ -4,7 +4,6 @@
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "core/kernel/convolve.h"
 #include "core/kernel/rounded.h"
 
 namespace t2i {
@@ -59,8 +58,6 @@ std::vector<int64_t> sizes_of_product(const at::Tensor& x, const PackedWeight& w
   return sizes;
 }
 
-Stride stride_of(const ConvShape& s) { return {s.stride, s.padding, s.dilation, s.groups}; }
-
 std::vector<int64_t> sizes_of_picture(const at::Tensor& x, const PackedWeight& weight, const ConvShape& s) {
   auto out = [&](size_t d) { return (x.size(static_cast<int64_t>(d)) + 2 * s.padding - s.dilation * (weight.shape[d] - 1) - 1) / s.stride + 1; };
   return {x.size(0), weight.shape[0], out(2), out(3)};
@@ -96,7 +93,7 @@ struct PackedConv2d : torch::autograd::Function<PackedConv2d> {
     const Arithmetic& a = kept->arithmetic;
     const ConvShape& s = kept->shape;
     if (kept->values == Values::left_out) return at::zeros(sizes_of_picture(x, *kept->weight, s), x.options().dtype(a.type).requires_grad(false));
-    return a.result(convolve(a.operand(x), a.operand(*kept->weight), a.operand(bias), stride_of(s)));
+    return a.result(at::conv2d(a.operand(x), a.operand(*kept->weight), a.operand(bias), s.stride, s.padding, s.dilation, s.groups));
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     at::NoGradGuard no_grad;
@@ -106,7 +103,12 @@ struct PackedConv2d : torch::autograd::Function<PackedConv2d> {
     const ConvShape& s = kept.shape;
     const at::Tensor g = a.operand(grads[0]);
     at::Tensor grad_x, grad_bias;
-    if (ctx->needs_input_grad(0)) grad_x = a.result(convolve_back(g, kept.x_sizes, a.operand(*kept.weight), stride_of(s))).to(kept.x_type);
+    if (ctx->needs_input_grad(0)) {
+      const at::Tensor sizes_of_x = at::empty({1}, g.options()).expand(kept.x_sizes);  // its numbers are not read
+      grad_x = std::get<0>(at::convolution_backward(g, sizes_of_x, a.operand(*kept.weight), at::nullopt, {s.stride, s.stride}, {s.padding, s.padding},
+                                                    {s.dilation, s.dilation}, false, {0, 0}, s.groups, {true, false, false}));
+      grad_x = a.result(grad_x).to(kept.x_type);
+    }
     if (ctx->saved_data["bias"].toBool()) grad_bias = g.sum({0, 2, 3}).to(kept.bias_type);
     return {grad_x, grad_bias, at::Tensor()};
   }
