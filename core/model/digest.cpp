@@ -9,7 +9,7 @@ namespace t2i {
 
 std::string digest_of(const ParamStore& store) {
   at::NoGradGuard no_grad;
-  constexpr int64_t at_once = 8 << 20;  // elements: what is widened for the sums stays small
+  constexpr int64_t at_once = 1 << 20;  // elements: what is widened for the sums stays small
   uint64_t plain = 0, by_place = 0;
   std::vector<at::Tensor> all = {store.frozen, store.trained};
   for (const Parameter& p : store.parameters) {

@@ -9,6 +9,7 @@
 
 #include "core/model/block_swap.h"
 #include "core/model/packed_files.h"
+#include "core/model/stored_pieces.h"
 
 namespace t2i {
 
@@ -79,6 +80,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   };
   std::set<const TensorEntry*> used;
   PackedProblems packing;
+  const Unload unload = unload_of(weights);
   for (Parameter& p : store.parameters) {
     const TensorEntry* entry = find_tensor(weights, p.name, rules);
     if (!entry && is_added(p.name)) {
@@ -106,8 +108,10 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
     if (shape == p.shape && !p.value.defined()) {
       if (!packed) packed = pack(stored_tensor(*entry), rules.packing.value());
       p.packed = std::make_shared<const PackedWeight>(p.swapped ? store.swap->on_host(std::move(*packed)) : to_device(std::move(*packed), store.device));
-    } else if (shape == p.shape) {
+    } else if (shape == p.shape && packed) {
       p.value.copy_(stored());
+    } else if (shape == p.shape) {
+      copy_stored(*entry, p.value, unload);
     } else if (p.name == rules.widened && shape == narrower && narrower[1] < p.shape[1]) {
       p.value.zero_();  // the added channels see nothing at first, so step 0 equals the base model
       p.value.narrow(1, 0, narrower[1]).copy_(stored());

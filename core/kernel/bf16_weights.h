@@ -6,6 +6,9 @@
 // missing to it, with a sign.
 // Stochastic rounding keeps nothing: a weight is rounded up as often as it is near to the upper of its neighbours, so that
 // small changes happen on the average (Gupta et al. 2015, arXiv:1502.02551).
+//
+// The ops t2i::join_halves, t2i::split_halves and t2i::round_stochastically, on the CPU and on GPUs with the same bits. All
+// tensors are flat and contiguous; nothing waits for the device.
 #pragma once
 #include <ATen/core/Tensor.h>
 
