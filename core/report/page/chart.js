@@ -251,7 +251,7 @@ class Chart {
       from = null;
       this.selection.setAttribute("width", 0);
     });
-    this.svg.addEventListener("pointerleave", () => from === null && document.activeElement !== this.svg && setCursor(null));
+    this.svg.addEventListener("pointerleave", () => from === null && setCursor(null));
     this.svg.addEventListener("dblclick", () => zoom(null));
     this.svg.addEventListener("blur", () => setCursor(null));
     this.svg.addEventListener("keydown", (event) => this.key(event));
