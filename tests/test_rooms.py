@@ -31,7 +31,7 @@ MAY = {
     "core/plan": BASE | {"core/config", "core/data", "core/memory", "core/model", "core/plug", "core/precision", "core/train", "core/session.h",
                          "core/validation.h", "core/commands.h"},
     "core/report": BASE | {"core/config", "core/data", "core/metric"},
-    "core/publish": BASE | {"core/config"},
+    "core/publish": BASE | {"core/config", "core/metric"},
     "core/validate": BASE,
     "apps": BASE | {"core/config", "core/commands.h", "core/report/report.h", "core/report/compare.h"},
     "tests/bad_plugins": {"t2i"},
