@@ -27,7 +27,7 @@ std::string markdown(const std::string& text) {
   return out;
 }
 
-std::string yaml(const std::string& text) { return yaml_flow(Json(text)); }
+std::string yaml(const std::string& text) { return yaml_flow(nlohmann::ordered_json(text)); }
 
 // A bare word, or the text in quotes: "license: mit", "license: 'mit'".
 std::string head_value(const std::string& line) {
