@@ -12,6 +12,7 @@ import os
 import pathlib
 import select
 import sys
+import uuid
 
 for name, value in (("WANDB_SILENT", "true"), ("WANDB_CONSOLE", "off"), ("WANDB_DISABLE_GIT", "true"), ("WANDB_DISABLE_CODE", "true")):
     os.environ.setdefault(name, value)
@@ -42,7 +43,7 @@ def remember(memory):
 
 class Feed:
     def __init__(self, wandb, run, memory):
-        self.wandb, self.run, self.memory, self.offset = wandb, run, memory, 0
+        self.wandb, self.run, self.memory, self.offset, self.kept_back = wandb, run, memory, 0, None
 
     def numbers(self, last):
         try:
@@ -53,18 +54,27 @@ class Feed:
             return
         whole = text[: text.rfind(b"\n") + 1]
         self.offset += len(whole)
-        lines = whole.splitlines()
-        for i, line in enumerate(lines):
+        for line in whole.splitlines():
             try:
                 values = json.loads(line)
                 step = int(values["step"])
             except (ValueError, KeyError, TypeError):
                 continue
-            if step <= self.memory["step"] or (step % settings["log_every"] and not (last and i + 1 == len(lines))):
-                continue
-            row = {"train/" + k: math.nan if v is None else v for k, v in values.items() if k not in NOT_SHOWN}
-            self.run.log({"step": step, "epoch": values.get("epoch"), **row})
-            self.memory["step"] = step
+            if step > self.memory["step"]:
+                self.kept_back = (step, values)
+                if step % settings["log_every"] == 0:
+                    self.hand_over()
+        if last:
+            self.hand_over()
+
+    def hand_over(self):
+        """The last step is handed over even where it is none of those that are logged."""
+        if self.kept_back is None:
+            return
+        (step, values), self.kept_back = self.kept_back, None
+        row = {"train/" + k: math.nan if v is None else v for k, v in values.items() if k not in NOT_SHOWN}
+        self.run.log({"step": step, "epoch": values.get("epoch"), **row})
+        self.memory["step"] = step
 
     def pictures(self):
         for path in sorted(folder.glob("validation_images/step-*/*.png")):
@@ -92,7 +102,7 @@ def main():
     import wandb
 
     memory = remembered()
-    memory["id"] = memory["id"] or wandb.util.generate_id()
+    memory["id"] = memory["id"] or uuid.uuid4().hex[:8]
     memory_file.parent.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
         project=settings["project"] or os.environ.get("WANDB_PROJECT") or "t2i", entity=settings["entity"] or os.environ.get("WANDB_ENTITY"),

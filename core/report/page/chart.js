@@ -21,7 +21,7 @@ function niceTicks(low, high, wanted) {
   const span = high - low;
   if (!(span > 0)) return [low];
   const rough = span / Math.max(wanted, 1), power = Math.pow(10, Math.floor(Math.log10(rough)));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough) || rough;
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= 0.75 * rough);
   const ticks = [];
   for (let i = Math.ceil(low / step); i * step <= high + step * 1e-9; ++i) ticks.push(Number((i * step).toPrecision(12)));
   return ticks;

@@ -11,7 +11,7 @@ function showTop() {
   const done = fact("Steps", grouped(data.step), data.total ? `of ${grouped(data.total)}` : null);
   if (share !== null) done.append(el("progress", {max: 1, value: share, "aria-label": "share of the steps that are done"}));
   byId("facts").append(...[
-    done, fact("Loss", data.loss === null ? null : number(data.loss), "mean of the last points"),
+    done, fact("Loss", data.loss === null ? null : number(data.loss), `mean of the last ${grouped(Math.min(50 * data.curves.steps_per_point, data.step))} steps`),
     fact("Images per second", data.images_per_second === null ? null : number(data.images_per_second), "lately"),
     fact("Time in steps", data.seconds ? duration(data.seconds) : null, data.seconds ? `${percent(data.waiting_seconds / data.seconds)} waiting for data` : null),
     fact("Most memory", data.peak_memory_bytes === null ? null : bytes(data.peak_memory_bytes)),
