@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -14,6 +15,7 @@
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
 #include "core/model/block_swap.h"
+#include "core/observers.h"
 #include "core/plan/block_choice.h"
 #include "core/precision/device.h"
 #include "core/quantization.h"
@@ -42,6 +44,11 @@ void tell_peak_memory(const std::vector<std::string>& by_rank, Logbook& logbook)
   for (size_t rank = 0; rank < by_rank.size(); ++rank) logbook.note(fmt::format("peak memory of rank {}: {}", rank, by_rank[rank]));
 }
 
+// Does the task edit a picture, rather than only draw one?
+bool reads_pictures(const Session& session) {
+  return std::ranges::any_of(session.task->columns(), [](const TaskColumn& column) { return column.use == "source"; });
+}
+
 }  // namespace
 
 int run_command(const RunOptions& options) {
@@ -53,6 +60,7 @@ int run_command(const RunOptions& options) {
   Launch launch = launch_from_environment().take();
   int threads = static_cast<int>(config.train.num_threads);
   set_compute_threads(threads ? threads : default_threads(launch.local_world));
+  Observers observers(config, launch.rank == 0);
   auto session = open_session(config, options.plugin_paths, {.loss = true, .device = config.train.device, .local_rank = launch.local_rank});
   auto group = make_group(launch, session->device, 600);
   std::optional<RunLock> lock;
@@ -93,6 +101,7 @@ int run_command(const RunOptions& options) {
   RunCounts counts = resume(options, *session, dataset, *group, state);
   if (group->is_first()) require_space(config, *session, state, max_steps);
   Logbook logbook(config, *group, state.step, counts.nan_skips, max_steps, compute == at::kHalf, session->device);
+  for (const std::string& n : counts.notices) logbook.record("notice", n);
   if (std::string n = changed_prediction(*session); !n.empty()) logbook.note("notice: " + n);
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
@@ -113,6 +122,8 @@ int run_command(const RunOptions& options) {
   BadSamples bad_samples(config, dataset, *group, state.step > 0);
   if (std::string n = bad_samples.summary(); !n.empty()) logbook.note("notice: " + n);
 
+  observers.begin(logbook, data_summary(data, plan.per_step()));
+
   // Train.
   Encoder encoder(*session->model, *session->task, session->device, !trained_text_encoders(config).empty(),
                   null_text_is_zero(*session->model, config.train));
@@ -128,7 +139,7 @@ int run_command(const RunOptions& options) {
   LoopHooks hooks;
   std::string swapped;  // known after the first forward pass
   hooks.report = [&] {
-    bad_samples.collect(loader, logbook);
+    bad_samples.collect(loader, logbook), observers.listen();
     if (swapped.empty() && state.weights->swap && !(swapped = state.weights->swap->summary()).empty()) logbook.note(swapped);
   };
   hooks.save = [&] {
@@ -138,15 +149,16 @@ int run_command(const RunOptions& options) {
       Committed done = save_state(state, config.output, state_record(*session, config, dataset, counts),
                                   static_cast<int>(config.checkpoint.keep));
       for (const Error& e : done.notices) logbook.note("notice: " + to_string(e));
+      observers.refresh();
     }
     group->barrier("checkpoint");
   };
   hooks.validate = [&] {
-    if (group->is_first()) draw_validation_pictures(*session, config, state, logbook);
+    if (group->is_first()) draw_validation_pictures(*session, config, state, logbook), observers.refresh();
     group->barrier("validation pictures");
   };
-  Exit result =
-      train_loop(config, context, state, counts.samples_seen, batches, logbook, {max_steps, rows, plan}, hooks);
+  Exit result = observers.watch(
+      [&] { return train_loop(config, context, state, counts.samples_seen, batches, logbook, {max_steps, rows, plan}, hooks); });
 
   // Leave a folder behind. The others need not wait for it.
   std::vector<std::string> peaks = group->gather_text(peak_memory_text(session->device), "peak memory");
@@ -157,9 +169,11 @@ int run_command(const RunOptions& options) {
     if (std::string n = write_final_folder(*session, config, state, folder); !n.empty()) logbook.note("notice: " + n);
     logbook.note("done: " + folder);
   }
+  const std::optional<Error> not_uploaded = observers.finish(result, {session->folder.root.string(), state.step, reads_pictures(*session)});
   peaks[0] = peak_memory_text(session->device);  // writing it took memory, too
   tell_peak_memory(peaks, logbook);
-  return static_cast<int>(result);
+  if (not_uploaded) logbook.note(to_string(*not_uploaded));
+  return static_cast<int>(not_uploaded ? not_uploaded->exit : result);
 }
 
 }  // namespace t2i

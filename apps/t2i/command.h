@@ -18,6 +18,8 @@ int probe_command(const Command& self, const std::vector<std::string>& arguments
 int export_command(const Command& self, const std::vector<std::string>& arguments);
 int plan_command(const Command& self, const std::vector<std::string>& arguments);
 int plugins_command(const Command& self, const std::vector<std::string>& arguments);
+int report_command(const Command& self, const std::vector<std::string>& arguments);
+int compare_command(const Command& self, const std::vector<std::string>& arguments);
 int schema_command(const Command& self, const std::vector<std::string>& arguments);
 
 // Hands `options` (the struct of core/commands.h that belongs to `command`) to the engine, which is loaded now.

@@ -24,6 +24,8 @@ const Command commands[] = {
     {"plan", "[CONFIG.yaml] [options]", "Tell what a run will take and do, before it does it", plan_command},
     {"plugins", "list | info ID | check FILE.so", "Show what is installed, or check a plugin against its contract",
      plugins_command},
+    {"report", "RUN [--output FILE.html]", "Show a run on one page: curves, pictures, settings", report_command},
+    {"compare", "RUN RUN… | FOLDER FOLDER [--output FILE.html]", "Show runs, or two folders of pictures, beside each other", compare_command},
     {"schema", "", "Print the JSON Schema of configuration files, for editors", schema_command},
 };
 

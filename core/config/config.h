@@ -130,6 +130,7 @@ struct OptimizerConfig {
 struct CheckpointConfig {
   int64_t every_steps = 500;  // 0: only at the end
   int64_t keep = 3;           // the newest so many stay
+  bool report = true;         // report.html is written anew with each
 };
 
 struct ValidationConfig {
@@ -145,6 +146,20 @@ struct ValidationConfig {
   std::string sampler;     // empty: the model folder's own
 };
 
+// For report_to: [wandb]. What is empty is taken from the client's own environment variables.
+struct WandbConfig {
+  std::string project;  // empty there too: t2i
+  std::string entity;
+  std::string run_name; // empty there too: the output folder's
+};
+
+// Where final/ is uploaded to when the run is done; without a repo nowhere.
+struct HubConfig {
+  std::string repo;        // "org/name"
+  bool is_private = true;  // of a repository that is made for it
+  std::string license;     // of the model card; empty: that of the base model's card
+};
+
 struct Config {
   ComponentConfig plugin;  // the model family; no name: as model_index.json says
   ComponentConfig task, loss;
@@ -157,6 +172,8 @@ struct Config {
   ValidationConfig validation;
   std::string output;
   std::vector<std::string> report_to = {"tensorboard"};
+  WandbConfig wandb;
+  HubConfig hub;
 
   // Where a key was set: "train.seed" → "first.yaml:14:3" or "--set train.seed". A key left at its default is absent.
   std::map<std::string, std::string> positions;

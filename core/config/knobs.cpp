@@ -216,6 +216,7 @@ std::vector<Knob> checkpoint_knobs() {
           .at_most(any_count)
           .safe(),
       checkpoint("keep", &C::keep, "So many of the newest checkpoints stay on disk.").at_least(1).at_most(1e6).safe(),
+      checkpoint("report", &C::report, "Write report.html anew with each checkpoint, beside the training.").safe(),
   };
 }
 
@@ -261,8 +262,33 @@ std::vector<Knob> output_knobs() {
           .or_null()
           .such_as("runs/first")
           .safe(),
-      top("report_to", &Config::report_to, "Besides metrics.jsonl, write metrics for these.")
-          .one_of({"tensorboard"})
+      top("report_to", &Config::report_to, "Besides metrics.jsonl, write metrics for these; wandb through its own client.")
+          .one_of({"tensorboard", "wandb"})
+          .safe(),
+  };
+}
+
+std::vector<Knob> wandb_knobs() {
+  Table<WandbConfig> wandb{"wandb", &Config::wandb};
+  using W = WandbConfig;
+  return {
+      wandb("project", &W::project, "The project; null is WANDB_PROJECT, else t2i.").or_null().such_as("edits").safe(),
+      wandb("entity", &W::entity, "Whose project; null is WANDB_ENTITY, else the one that is logged in.").or_null().safe(),
+      wandb("run_name", &W::run_name, "The run's name there; null is WANDB_NAME, else the output folder's.").or_null().safe(),
+  };
+}
+
+std::vector<Knob> hub_knobs() {
+  Table<HubConfig> hub{"hub", &Config::hub};
+  using H = HubConfig;
+  return {
+      hub("repo", &H::repo, "When the run is done, upload final/ with a model card to this repository, as org/name, by the program hf; null uploads nothing.")
+          .or_null()
+          .such_as("me/my-model")
+          .safe(),
+      hub("private", &H::is_private, "Make a repository that is not there yet a private one.").safe(),
+      hub("license", &H::license, "The licence that the model card names, as apache-2.0; null is what the base model's own card says.")
+          .or_null()
           .safe(),
   };
 }
@@ -273,7 +299,7 @@ const std::vector<Knob>& knobs() {
   static const std::vector<Knob> all = [] {
     std::vector<Knob> out;
     for (auto* table : {component_knobs, model_knobs, data_knobs, train_knobs, lora_knobs, optimizer_knobs, checkpoint_knobs,
-                        validation_knobs, output_knobs})
+                        validation_knobs, output_knobs, wandb_knobs, hub_knobs})
       for (Knob& knob : table()) out.push_back(std::move(knob));
     return out;
   }();
@@ -290,6 +316,8 @@ const std::vector<KnobSection>& knob_sections() {
       {"optimizer", "a name, or a map with name and these"},
       {"checkpoint", "saved states"},
       {"validation", "images drawn while training"},
+      {"wandb", "how the run is called at Weights & Biases"},
+      {"hub", "where the result is uploaded to"},
   };
   return all;
 }

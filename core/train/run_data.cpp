@@ -48,6 +48,20 @@ int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
   return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
 }
 
+Json data_summary(const RunData& data, int64_t per_step) {
+  const int64_t rows = static_cast<int64_t>(data.dataset.rows.size()), bad = static_cast<int64_t>(data.dataset.bad.size());
+  Json columns = Json::object();
+  for (const ColumnSpec& column : data.loader.columns) columns[column.name] = column.in_data();
+  return {{"path", data.dataset.root},
+          {"samples", rows},
+          {"left_out", bad},
+          {"columns", columns},
+          {"resolution", data.resolution},
+          {"samples_per_step", per_step},
+          {"steps_per_epoch", static_cast<double>(rows) / static_cast<double>(per_step)},
+          {"buckets", {{{"width", data.resolution}, {"height", data.resolution}, {"samples", rows - bad}}}}};
+}
+
 std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset) {
   std::vector<TextAt> captions, prompts;
   for (const TaskColumn& column : session.task->columns())

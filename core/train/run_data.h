@@ -22,6 +22,10 @@ int64_t resolution_of(const Config& config, const Model& model);
 // Optimizer steps of the whole run, of `per_step` samples each.
 int64_t steps_of(const Config& config, int64_t rows, int64_t per_step);
 
+// data.json of the run's folder, for its report: {path, samples, left_out, columns, resolution, samples_per_step,
+// steps_per_epoch, buckets: [{width, height, samples}]}. More keys may follow; the report shows them as they are called.
+Json data_summary(const RunData& data, int64_t per_step);
+
 // What the text encoders will not see of captions and validation prompts: a line each, to be shown once.
 std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset);
 
