@@ -93,6 +93,12 @@ struct PluginsOptions {
   std::vector<std::string> plugin_paths;
 };
 
+// "doctor": what the engine has to say of LibTorch, GPUs and plugins, as JSON (EngineFacts of core/doctor/machine.h).
+struct DoctorOptions {
+  std::vector<std::string> plugin_paths;
+  nlohmann::json* facts = nullptr;
+};
+
 }  // namespace t2i
 
 // The only symbol bin/t2i looks up in libt2i_engine.so. `command` names one of the structs above, `options` points to

@@ -10,18 +10,6 @@ namespace {
 
 namespace stdfs = std::filesystem;
 
-Path hub_cache() {
-  auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value ? value : "");
-  };
-  if (std::string cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (std::string cache = variable("HUGGINGFACE_HUB_CACHE"); !cache.empty()) return cache;
-  if (std::string home = variable("HF_HOME"); !home.empty()) return Path(home) / "hub";
-  if (std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) return Path(cache) / "huggingface/hub";
-  return Path(variable("HOME")) / ".cache/huggingface/hub";
-}
-
 bool is_hub_name(const std::string& text) {
   size_t slash = text.find('/');
   if (slash == text.npos || text.find('/', slash + 1) != text.npos) return false;
@@ -56,6 +44,18 @@ Path snapshot_of(const Path& repository) {
 }
 
 }  // namespace
+
+Path hub_cache() {
+  auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value ? value : "");
+  };
+  if (std::string cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
+  if (std::string cache = variable("HUGGINGFACE_HUB_CACHE"); !cache.empty()) return cache;
+  if (std::string home = variable("HF_HOME"); !home.empty()) return Path(home) / "hub";
+  if (std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) return Path(cache) / "huggingface/hub";
+  return Path(variable("HOME")) / ".cache/huggingface/hub";
+}
 
 std::string small_download_command(const std::string& hub_name) {
   return "hf download " + hub_name +

@@ -27,7 +27,10 @@ void list_presets() {
 }
 
 Talk on_terminal() {
-  return {[](const std::string& text) { std::cout << printable(text.substr(0, 1) == "\n" ? text.substr(1) : text).insert(0, text.starts_with('\n') ? "\n" : "") << "\n"; },
+  return {[](const std::string& text) {
+            const bool gap = text.starts_with('\n');
+            std::cout << (gap ? "\n" : "") << printable(gap ? text.substr(1) : text) << "\n";
+          },
           [](const std::string& question) -> std::optional<std::string> {
             std::cout << question << std::flush;
             std::string line;

@@ -109,10 +109,10 @@ void ask_family(Interview& interview, const Talk& talk, const Catalog& catalog, 
 Answers ask_questions(const Talk& talk, const Catalog& catalog, const std::vector<Preset>& presets, const std::vector<Setting>& given,
                       const std::string& file) {
   Interview interview(talk, catalog, given);
-  talk.say("Enter takes what stands in brackets; Ctrl-D ends without writing anything.\n");
+  talk.say("Enter takes what stands in brackets; Ctrl-D ends without writing anything.");
   Texts names, docs;
   for (const Preset& p : presets) names.push_back(p.name), docs.push_back(p.doc);
-  talk.say("A preset to begin with.");
+  talk.say("\nA preset to begin with.");
   const std::string chosen = interview.choice("preset", names, docs, "none");
   for (const Preset& p : presets)
     if (p.name == chosen) interview.answers.preset = p;
