@@ -15,7 +15,7 @@ int doctor_command(const DoctorOptions& options) {
   facts = {{"torch", host()->torch_version}, {"vectors", at::get_cpu_capability()}, {"gpus", 0}, {"nccl", 0}, {"refused", nlohmann::json::array()}};
   try {
     choose_device("cuda");
-    facts["gpus"] = at::globalContext().getAcceleratorCount();
+    facts["gpus"] = at::getNumGPUs();
     // It came with our half for GPUs, which is loaded now.
     int version = 0;
     if (auto* ask = reinterpret_cast<int (*)(int*)>(::dlsym(RTLD_DEFAULT, "ncclGetVersion")); ask && ask(&version) == 0) facts["nccl"] = version;

@@ -2,7 +2,6 @@
 #include <fmt/ranges.h>
 
 #include "core/doctor/doctor.h"
-#include "t2i/plugin.h"
 
 namespace t2i {
 
@@ -14,7 +13,7 @@ void check_plugins(const Machine& machine, Findings& findings) {
     findings.push_back({"plugins", Finding::fail, "none is found", "build or install t2i again: they lie in lib/t2i beside bin"});
   else
     findings.push_back({"plugins", Finding::ok,
-                        fmt::format("{} of interface {}.{} in {}: {}", catalog.libraries, T2I_ABI_MAJOR, T2I_ABI_MINOR, fmt::join(places, ", "), fmt::join(catalog.ids("model"), ", ")), ""});
+                        fmt::format("{} of interface {} in {}: {}", catalog.libraries, catalog.interface, fmt::join(places, ", "), fmt::join(catalog.ids("model"), ", ")), ""});
   for (const Error& e : catalog.refused)
     findings.push_back({"plugin", Finding::fail, fmt::format("{}: {}{}", e.where, e.what, e.why.empty() ? "" : ". " + e.why), e.todo});
   if (!catalog.refused.empty()) return;  // the engine says the same of them

@@ -54,6 +54,7 @@ const Offer* Catalog::find(const std::string& kind, const std::string& id) const
 
 Catalog read_catalog(const std::vector<std::string>& extra) {
   Catalog catalog;
+  catalog.interface = fmt::format("{}.{}", T2I_ABI_MAJOR, T2I_ABI_MINOR);
   catalog.places = plugin_search_path(extra);
   std::map<std::pair<std::string, std::string>, Offer> offers;
   for (const fs::path& file : find_plugins(catalog.places, catalog.refused)) {

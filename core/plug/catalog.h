@@ -18,6 +18,7 @@ struct Offer {
 };
 
 struct Catalog {
+  std::string interface;                      // "0.1": of the plugins that this core takes
   std::vector<std::filesystem::path> places;  // that were searched
   size_t libraries = 0;                       // that were read
   std::vector<Offer> offers;                  // by kind and id
