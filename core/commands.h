@@ -44,6 +44,7 @@ struct GenerateOptions {
   std::string format = "simple";  // simple, coco
   std::string output;             // a .png for one image, else a folder
   std::string latents, save_latents;
+  bool resume = false;  // pictures that are there with the same parameters stay
   std::string dtype = "float32", device = "auto";
   std::vector<std::string> plugin_paths;
 };

@@ -28,7 +28,7 @@ MAY = {
     "core/train": BASE | {"core/config", "core/data", "core/checkpoint", "core/metric", "core/precision", "core/kernel", "core/dist",
                           "core/model", "core/plug", "core/session.h", "core/single_files.h", "core/adapters.h", "core/quantization.h",
                           "core/commands.h"},
-    "core/plan": BASE | {"core/config", "core/data", "core/memory", "core/model", "core/plug", "core/precision", "core/train", "core/session.h",
+    "core/plan": BASE | {"core/config", "core/data", "core/memory", "core/metric", "core/model", "core/plug", "core/precision", "core/train", "core/session.h",
                          "core/validation.h", "core/commands.h"},
     "core/validate": BASE,
     "core/doctor": BASE | {"core/plug/catalog.h", "core/dist/launch.h", "core/checkpoint/model_folder.h"},

@@ -53,6 +53,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add("output", "PATH", "a .png for one image, else a folder")
       .add("latents", "IN.safetensors", "begin from this noise")
       .add("save-latents", "OUT.safetensors", "also write the latents of the results")
+      .add("resume", "", "leave pictures that are there and were drawn with the same prompt, seed and settings")
       .add("dtype", "D", "float32, bfloat16 or float16 (float32)", {"float32", "bfloat16", "float16"})
       .add("device", "D", "auto, cpu or cuda (auto)", {"auto", "cpu", "cuda"})
       .add_list("set", "KEY=VALUE",
@@ -88,6 +89,8 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
   out.output = options.text("output");
   out.latents = options.text("latents");
   out.save_latents = options.text("save-latents");
+  out.resume = options.has("resume");
+  if (out.resume && !out.save_latents.empty()) options.problem("--resume", "--save-latents needs every picture to be drawn", "leave one of them out");
   out.dtype = options.choice("dtype", {"float32", "bfloat16", "float16"}, out.dtype);
   out.device = options.choice("device", {"auto", "cpu", "cuda"}, out.device);
   out.plugin_paths = options.texts("plugin-path");

@@ -1,7 +1,8 @@
-#include "core/base/file_progress.h"
 #include "core/checkpoint/pipeline_folder.h"
 
 #include <cerrno>
+
+#include "core/base/file_progress.h"
 
 namespace t2i {
 namespace {
