@@ -31,7 +31,7 @@ MAY = {
     "core/plan": BASE | {"core/config", "core/data", "core/memory", "core/metric", "core/model", "core/plug", "core/precision", "core/train", "core/session.h",
                          "core/validation.h", "core/commands.h"},
     "core/validate": BASE,
-    "core/doctor": BASE | {"core/plug/catalog.h", "core/dist/launch.h", "core/checkpoint/model_folder.h"},
+    "core/doctor": BASE | {"core/plug/catalog.h", "core/dist/launch.h", "core/checkpoint/hub_cache.h"},
     "apps": BASE | {"core/config", "core/commands.h", "core/doctor", "core/plug/catalog.h"},
     "tests/bad_plugins": {"t2i"},
     "examples": {"t2i", "nn"},

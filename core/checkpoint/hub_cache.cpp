@@ -1,5 +1,7 @@
 // Finding `model.path`: a folder, or org/name in the hub's cache, whose layout is models--org--name/{refs,snapshots,
 // blobs}; refs/main holds the name of a snapshot, and a snapshot's files are links into blobs.
+#include "core/checkpoint/hub_cache.h"
+
 #include <algorithm>
 #include <cstdlib>
 

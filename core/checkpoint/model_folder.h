@@ -42,9 +42,6 @@ struct ModelFolder {
   Result<const ModelPart*> part(std::string_view name) const;  // E2013 where it is absent or not of this model
 };
 
-// Where hf download puts models, as its environment variables say.
-Path hub_cache();
-
 // Where `model.path` is. E2011 (66) with the nearest folder's name or the exact `hf download` command; E2001 for a
 // pickle; E2012 for another single file. `part`: it is that part alone that is looked for.
 Result<Path> resolve_model(const std::string& model_path, const std::string& part = "");

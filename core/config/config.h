@@ -204,4 +204,7 @@ ConfigDiff diff_configs(const Config& before, const Config& after);
 // The samplers that validation and `generate` know by name.
 const std::vector<std::string>& known_samplers();
 
+// The JSON Schema of config.yaml, for editors.
+nlohmann::ordered_json json_schema();
+
 }  // namespace t2i

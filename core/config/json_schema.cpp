@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/config/config.h"
 #include "core/config/knob.h"
 
 namespace t2i {
@@ -148,6 +149,8 @@ void add_owners(Json& section, const std::string& name_key) {
 }
 
 }  // namespace
+
+nlohmann::ordered_json json_schema() { return json_schema(std::vector<KnownComponent>()); }
 
 nlohmann::ordered_json json_schema(const std::vector<KnownComponent>& known) {
   Json out;

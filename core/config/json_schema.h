@@ -15,6 +15,6 @@ struct KnownComponent {
 // Draft 2020-12, of words that older drafts have too, because editors know those best. What it refuses, load_config()
 // refuses; it cannot see what two keys mean together, and knows no component that is not among `known`, unless it is
 // chosen by its library's path. With none known any name goes.
-nlohmann::ordered_json json_schema(const std::vector<KnownComponent>& known = {});
+nlohmann::ordered_json json_schema(const std::vector<KnownComponent>& known);
 
 }  // namespace t2i

@@ -14,7 +14,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "core/checkpoint/model_folder.h"
+#include "core/checkpoint/hub_cache.h"
 
 namespace t2i {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "core/base/forked.h"
 #include "core/base/version.h"
-#include "core/plug/library.h"
+#include "core/plug/descriptors.h"
 
 namespace t2i {
 namespace {

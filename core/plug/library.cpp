@@ -16,6 +16,8 @@
 #include <set>
 #include <sstream>
 
+#include "core/plug/descriptors.h"
+
 namespace t2i {
 namespace {
 

@@ -6,8 +6,7 @@
 //
 // Every refusal is one sentence that names the file: permissions (E2057), platform (E2053), tag (E2054), ABI (E2055),
 // LibTorch (E2056), loading (E2058), descriptor (E2059), a missing function (E2060), a name taken twice (E2061),
-// start() (E2062). search_path.cpp finds, library.cpp loads, descriptor.cpp checks what was loaded, registry.cpp gives out.
-// All but registry.cpp and start() need no tensors: bin/t2i reads descriptors with them, too (catalog.h).
+// start() (E2062). library.cpp loads, descriptor.cpp checks what was loaded, registry.cpp finds.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -37,12 +36,7 @@ struct Component {
 // those of `extra`: Failure E2050.
 std::vector<std::filesystem::path> plugin_search_path(const std::vector<std::string>& extra);
 
-// The plugin libraries in these places, real paths in search order; of two that are the same plugin the first counts.
-// What is none, or is the second, is added to `refused`.
-std::vector<std::filesystem::path> find_plugins(const std::vector<std::filesystem::path>& search, std::vector<Error>& refused);
-
-// lib/libt2i_engine.so: the file this code is in, or, in bin/t2i, the one that it would load. Empty when that cannot be
-// told.
+// The file this code is in: lib/libt2i_engine.so. Empty when that cannot be told.
 std::filesystem::path engine_library();
 
 // Why this library must not be loaded by this user, or nothing: the file and its folder must belong to root, to the
@@ -56,11 +50,7 @@ struct LoadedPlugin {
   std::filesystem::path path;  // real, absolute
 };
 
-// Permissions, tag, dlopen, descriptor, required functions. Nothing of it has been started. `real`: its canonical path.
-Result<const t2i_plugin*> open_plugin(const std::filesystem::path& real, const t2i_host& host);
-std::vector<Component> components_of(const t2i_plugin& plugin, const std::filesystem::path& real);
-
-// open_plugin(); then start(host), once per process and file. A file that
+// Permissions, tag, dlopen, descriptor, required functions; then start(host), once per process and file. A file that
 // was loaded before in this process is given again.
 Result<LoadedPlugin> load_plugin(const std::filesystem::path& file, const t2i_host* host);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/plug/descriptors.h"
 #include "core/plug/library.h"
 #include "core/plug/trial.h"
 

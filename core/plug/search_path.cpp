@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "core/plug/library.h"
+#include "core/plug/descriptors.h"
 
 namespace t2i {
 
