@@ -44,6 +44,7 @@ struct GenerateOptions {
   std::string format = "simple";  // simple, coco
   std::string output;             // a .png for one image, else a folder
   std::string latents, save_latents;
+  bool resume = false;  // pictures that are there with the same parameters stay
   std::string dtype = "float32", device = "auto";
   std::vector<std::string> plugin_paths;
 };
@@ -91,6 +92,12 @@ struct PluginsOptions {
   bool json = false;        // check: one JSON object instead of lines
   bool in_process = false;  // check: not in child processes
   std::vector<std::string> plugin_paths;
+};
+
+// "doctor": what the engine has to say of LibTorch, GPUs and plugins, as JSON (EngineFacts of core/doctor/machine.h).
+struct DoctorOptions {
+  std::vector<std::string> plugin_paths;
+  nlohmann::json* facts = nullptr;
 };
 
 }  // namespace t2i

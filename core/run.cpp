@@ -14,6 +14,7 @@
 #include "core/config/rates.h"
 #include "core/dist/group.h"
 #include "core/dist/reducer.h"
+#include "core/metric/job_progress.h"
 #include "core/model/block_swap.h"
 #include "core/observers.h"
 #include "core/plan/block_choice.h"
@@ -66,6 +67,10 @@ int run_command(const RunOptions& options) {
   std::optional<RunLock> lock;
   if (group->is_first()) lock.emplace(RunLock::acquire(config.output, options.steal_lock).take());
   group->barrier("the output folder's lock");
+  JobProgress::Setup shown = JobProgress::on_stderr();
+  shown.silent = !group->is_first();
+  std::optional<JobProgress> loading(std::in_place, shown);  // until training has its own line
+  loading->watch_files();
   if (config.optimizer.fused_backward && group->world() > 1)
     fail({"optimizer.fused_backward", fmt::format("does not go with {} processes", group->world()), "They average their gradients before the weights change",
           "set it to false, or run one process", "E7204", Exit::config});
@@ -100,6 +105,7 @@ int run_command(const RunOptions& options) {
   // Where an earlier attempt left off.
   RunCounts counts = resume(options, *session, dataset, *group, state);
   if (group->is_first()) require_space(config, *session, state, max_steps);
+  loading.reset();
   Logbook logbook(config, *group, state.step, counts.nan_skips, max_steps, compute == at::kHalf, session->device);
   for (const std::string& n : counts.notices) logbook.record("notice", n);
   if (std::string n = changed_prediction(*session); !n.empty()) logbook.note("notice: " + n);

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "core/config/json_schema.h"
 #include "core/config/knob.h"
 
 using namespace t2i;

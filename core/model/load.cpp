@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/base/file_progress.h"
 #include "core/model/block_swap.h"
 #include "core/model/packed_files.h"
 #include "core/model/stored_pieces.h"
@@ -81,6 +82,8 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   std::set<const TensorEntry*> used;
   PackedProblems packing;
   const Unload unload = unload_of(weights);
+  uint64_t read = 0, to_read = 0;
+  for (const auto& [name, entry] : weights.tensors) to_read += entry->bytes.size();
   for (Parameter& p : store.parameters) {
     const TensorEntry* entry = find_tensor(weights, p.name, rules);
     if (!entry && is_added(p.name)) {
@@ -119,6 +122,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
       wrong.push_back(fmt::format("{} is [{}] in the file, [{}] by config.json", p.name, fmt::join(shape, ","), fmt::join(p.shape, ",")));
     }
     weights.unload(*entry);
+    tell_file_progress("reading", rules.where, read += entry->bytes.size(), to_read);
   }
   std::vector<Error> errors;
   auto first_few = [](const std::vector<std::string>& all) {

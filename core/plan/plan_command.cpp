@@ -8,6 +8,7 @@
 
 #include "core/base/file.h"
 #include "core/base/number_text.h"
+#include "core/metric/job_progress.h"
 #include "core/plan/report.h"
 #include "core/plan/switches.h"
 #include "core/precision/device.h"
@@ -44,7 +45,11 @@ Error does_not_fit(const Plan& plan, const Config& config, const RunData& data, 
               "", "", "E7250", Exit::config};
   uint64_t least = plan.memory.needed;
   std::string best;
-  for (const Switch& s : memory_switches(config, question.gpu)) {
+  JobProgress progress;
+  const std::vector<Switch> switches = memory_switches(config, question.gpu);
+  double tried = 0;
+  for (const Switch& s : switches) {
+    progress.update("looking for what makes it fit", tried++, static_cast<double>(switches.size()), s.text);
     uint64_t needed = 0;
     try {
       needed = plan_memory(s.config, data, plan.data, question, program_bytes).needed;
