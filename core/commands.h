@@ -82,6 +82,27 @@ struct PlanOptions {
   std::vector<std::string> plugin_paths;
 };
 
+// "validate": everything that is wrong with a data set.
+struct ValidateOptions {
+  Config config;                   // data.path and what is said of it; task, model
+  bool decode = false;             // every picture, not only its header
+  bool all = false;                // list every problem, not the first of each kind
+  bool json = false;
+  std::vector<std::string> allow;  // kinds that are no problem
+  std::vector<std::string> plugin_paths;
+};
+
+// "convert": a data set in another layout.
+struct ConvertOptions {
+  Config config;       // data.path and what is said of it; task
+  std::string to;      // triplets, image_txt, kohya, imagefolder, parquet, webdataset
+  std::string output;  // must not be there
+  std::string name;    // kohya: of folders, where the data has none
+  bool link = false;   // hard links in place of copies, where the disk is the same
+  bool once = false;   // repeated rows are written once
+  std::vector<std::string> plugin_paths;
+};
+
 // "plugins": what is there, what one offers, whether a library keeps its contract.
 struct PluginsOptions {
   std::string action;   // list, info, check

@@ -31,7 +31,7 @@ def test_one_symbol_out_and_no_torch_in(name):
     needed = [line.split("[")[1].rstrip("]") for line in lines("readelf", "-d", path) if "(NEEDED)" in line]
     assert needed and not [n for n in needed if n.startswith(("libtorch", "libc10", "libt2i"))]
     tag = subprocess.run(["readelf", "-p", ".t2i_tag", path], check=True, capture_output=True, text=True).stdout
-    assert "T2I-PLUGIN abi=0.1 torch=any id=" in tag
+    assert "T2I-PLUGIN abi=0.2 torch=any id=" in tag
 
 
 def t2i(*arguments, **environment):
@@ -61,7 +61,7 @@ def copy(name, folder, source=PLUGINS):
 
 
 @pytest.mark.parametrize("name, id_, said", [
-    ("wrong_major", "E2055", "was built for plugin interface 9.0; this core has 0.1"),
+    ("wrong_major", "E2055", "was built for plugin interface 9.0; this core has 0.2"),
     ("wrong_torch", "E2056", "was built for torch 1.0.0+cpu; this core has 2.11.0"),
     ("missing_tag", "E2054", "no section .t2i_tag"),
     ("missing_symbol", "E2058", "t2i_bad_function_of_tomorrow"),
@@ -79,7 +79,7 @@ def test_refusals_are_one_sentence(tmp_path, name, id_, said):
 
 def test_not_a_library(tmp_path):
     text = tmp_path / "t2i-words.so"
-    text.write_text("T2I-PLUGIN abi=0.1 torch=any id=words")
+    text.write_text("T2I-PLUGIN abi=0.2 torch=any id=words")
     code, _, err = t2i("plugins", "list", "--plugin-path", str(tmp_path))
     assert code == 0 and f"{text}: this is not a shared library" in err and "E2053" in err
     code, _, err = t2i("plugins", "list", "--plugin-path", str(tmp_path / "nowhere"))

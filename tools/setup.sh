@@ -7,7 +7,7 @@ export CCACHE_DIR=${CCACHE_DIR:-$PWD/.cache/ccache}
 packages=(cmake ninja-build ccache mold g++ pkg-config python3-venv
   libboost-dev libboost-filesystem-dev libboost-program-options-dev libyaml-cpp-dev libfmt-dev nlohmann-json3-dev
   libjpeg-dev libpng-dev libwebp-dev libutf8proc-dev libxxhash-dev libssl-dev libgloo-dev libgtest-dev libgmock-dev)
-python_packages=(torch==2.11.0 numpy==2.4.6 pillow==13.0.0
+python_packages=(torch==2.11.0 numpy==2.4.6 pillow==13.0.0 pyarrow==26.0.1
   nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.3.5.0.6)
 
 say() { printf '\n== %s\n' "$*"; }

@@ -21,6 +21,8 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
 int probe_command(const Command& self, const std::vector<std::string>& arguments);
 int export_command(const Command& self, const std::vector<std::string>& arguments);
 int plan_command(const Command& self, const std::vector<std::string>& arguments);
+int validate_command(const Command& self, const std::vector<std::string>& arguments);
+int convert_command(const Command& self, const std::vector<std::string>& arguments);
 int plugins_command(const Command& self, const std::vector<std::string>& arguments);
 int report_command(const Command& self, const std::vector<std::string>& arguments);
 int compare_command(const Command& self, const std::vector<std::string>& arguments);

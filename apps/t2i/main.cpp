@@ -23,6 +23,8 @@ const Command table[] = {
     {"export", "--model PATH --output PATH [options]", "Write a model in another form: a diffusers folder or a single file",
      export_command},
     {"plan", "[CONFIG.yaml] [options]", "Tell what a run will take and do, before it does it", plan_command},
+    {"validate", "DATA [options]", "Find everything that is wrong with a data set, in one pass", validate_command},
+    {"convert", "SRC DST --to LAYOUT [options]", "Write a data set in another layout, its pictures byte for byte", convert_command},
     {"plugins", "list | info ID | check FILE.so", "Show what is installed, or check a plugin against its contract",
      plugins_command},
     {"report", "RUN [--output FILE.html]", "Show a run on one page: curves, pictures, settings", report_command},

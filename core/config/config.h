@@ -46,6 +46,7 @@ struct DataConfig {
   std::string caption_missing = "error";  // error, empty, filename
   int64_t max_pixels = 178956970;         // an image that claims more is refused before memory is taken for it
   bool allow_outside = false;             // may file names leave the data folder?
+  bool folder_repeats = true;             // pictures in a folder named 10_cats count ten times
 };
 
 struct TrainConfig {

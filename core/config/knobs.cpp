@@ -58,7 +58,7 @@ std::vector<Knob> data_knobs() {
   Table<DataConfig> data{"data", &Config::data};
   using D = DataConfig;
   return {
-      data("path", &D::path, "The training data: a folder of images with captions, or with a metadata.jsonl.")
+      data("path", &D::path, "The training data: a folder of images with captions or with a metadata.jsonl, tar shards, Parquet or Arrow files.")
           .or_null()
           .such_as("my_data"),
       data("resolution", &D::resolution,
@@ -91,6 +91,8 @@ std::vector<Knob> data_knobs() {
           .at_most(max_pixels_limit)
           .safe(),
       data("allow_outside", &D::allow_outside, "Let file names in the metadata lead out of the data folder.").safe(),
+      data("folder_repeats", &D::folder_repeats,
+           "Where all pictures lie in folders named as 10_cats, count each ten times, as kohya's trainers do."),
   };
 }
 

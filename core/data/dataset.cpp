@@ -1,7 +1,9 @@
 #include "core/data/dataset.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <utility>
 
 #include "core/base/hash.h"
 #include "core/data/layout.h"
@@ -37,14 +39,19 @@ Error path_missing(const std::string& path) {
 
 bool is_archive(const std::string& path) {
   std::string extension = extension_of(path);
-  return extension == "zip" || extension == "tar" || extension == "gz" || extension == "tgz" || extension == "7z";
+  return extension == "zip" || extension == "gz" || extension == "tgz" || extension == "7z";
 }
 
 // "214 files: 200 .heic, 14 .txt"
 std::string what_was_seen(const FolderListing& listing) {
   if (listing.files == 0) return "the folder is empty";
   std::map<std::string, size_t> kinds = listing.other;
-  if (!listing.captions.empty()) kinds["txt"] += listing.captions.size();
+  for (const std::string& caption : listing.captions) ++kinds[extension_of(caption)];
+  for (const std::string& image : listing.images) ++kinds[extension_of(image)];
+  if (size_t lists = listing.metadata.size() + listing.other_jsonl.size()) kinds["jsonl"] += lists;
+  for (const auto* list : {&listing.parquet, &listing.arrow, &listing.shards})
+    if (!list->empty()) kinds[extension_of(list->front())] += list->size();
+  if (!listing.saved.empty()) kinds["json"] += listing.saved.size();
   std::vector<std::pair<size_t, std::string>> most;
   for (const auto& [extension, count] : kinds)
     most.push_back({count, extension.empty() ? "without extension" : "." + extension});
@@ -81,36 +88,55 @@ void add_notices(Dataset& dataset, const FolderListing& listing, bool images_lis
                                 "; JPEG, PNG and WebP are read");
 }
 
+// Pictures beside tables or shards are those of a hub page, unless they have captions.
+bool has_captioned_images(const FolderListing& listing) { return !listing.images.empty() && !listing.captions.empty(); }
+
+void read_listed_jsonl(DatasetReading& reading, const FolderListing& listing, const std::vector<std::string>& files) {
+  Dataset& dataset = reading.dataset;
+  add_notices(dataset, listing, false);
+  dataset.layout = files.front().substr(files.front().rfind('/') + 1);
+  if (files.size() > 1)
+    dataset.notices.push_back("read " + counted(files.size(), "metadata.jsonl file") + " (" + files.front() + " … " +
+                              files.back() + "); give a subfolder as data.path for one of them");
+  else if (files.front() != "metadata.jsonl") dataset.notices.push_back("read " + files.front());
+  read_jsonl(reading, files, /*named=*/false);
+}
+
 void read_folder(DatasetReading& reading) {
   const std::string& root = reading.dataset.root;
   FolderListing listing = list_folder(root, reading.problems);
   if (!reading.problems.empty()) return;
+  reading.dataset.seen = what_was_seen(listing);
   std::vector<std::string> files;
   if (std::find(listing.metadata.begin(), listing.metadata.end(), "metadata.jsonl") != listing.metadata.end())
     files = {"metadata.jsonl"};
   else if (!listing.metadata.empty()) files = listing.metadata;
   else if (listing.other_jsonl.size() == 1) files = listing.other_jsonl;
-  if (!files.empty()) {
-    add_notices(reading.dataset, listing, false);
-    if (files.size() > 1)
-      reading.dataset.notices.push_back("read " + counted(files.size(), "metadata.jsonl file") + " (" + files.front() +
-                                        " … " + files.back() + "); give a subfolder as data.path for one of them");
-    else if (files.front() != "metadata.jsonl") reading.dataset.notices.push_back("read " + files.front());
-    return read_jsonl(reading, files, /*named=*/false);
-  }
+  if (!files.empty()) return read_listed_jsonl(reading, listing, files);
   if (listing.other_jsonl.size() > 1)
     return reading.problems.add(
         "layout",
         nothing(root, std::to_string(listing.other_jsonl.size()) + " .jsonl files and no metadata.jsonl", "",
                 "give the one that is meant as data.path, for example " + root + "/" + listing.other_jsonl.front()));
   if (!listing.tables.empty()) return reading.problems.add("layout", table_instead(root, listing.tables.front()));
+  if (!has_captioned_images(listing)) {
+    std::vector<std::string> tables = tables_of(reading, listing);
+    if (!reading.problems.empty()) return;
+    if (!tables.empty() || !listing.shards.empty()) {
+      if (!listing.images.empty())
+        reading.dataset.notices.push_back("ignored " + counted(listing.images.size(), "image") + " beside the " +
+                                          (tables.empty() ? ".tar files" : "tables"));
+      return tables.empty() ? read_shards(reading, listing.shards, /*named=*/false) : read_tables(reading, tables, /*named=*/false);
+    }
+  }
   if (listing.images.empty()) {
     bool unread = std::any_of(std::begin(unread_formats), std::end(unread_formats),
                               [&](const char* format) { return listing.other.contains(format); });
     return reading.problems.add(
         "layout",
         nothing(root,
-                "nothing to train on: looked for metadata.jsonl and for .jpg, .jpeg, .png, .webp in all depths; " +
+                "nothing to train on: looked for metadata.jsonl, for .jpg, .jpeg, .png, .webp, and for .parquet, .arrow, "
+                ".tar in all depths; " +
                     what_was_seen(listing),
                 "",
                 unread ? "convert the pictures to JPEG or PNG"
@@ -118,6 +144,76 @@ void read_folder(DatasetReading& reading) {
   }
   add_notices(reading.dataset, listing, true);
   read_captioned_images(reading, listing);
+}
+
+// "shard-{000..012}.tar" → its thirteen names; nothing for a text without such a part.
+std::vector<std::string> braces_expanded(const std::string& text) {
+  const size_t open = text.find('{'), dots = text.find("..", open), close = text.find('}', dots);
+  if (open == text.npos || dots == text.npos || close == text.npos) return {};
+  const std::string first = text.substr(open + 1, dots - open - 1), last = text.substr(dots + 2, close - dots - 2);
+  uint32_t from = 0, to = 0;
+  auto number = [](const std::string& digits, uint32_t& n) {
+    auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
+    return error == std::errc() && end == digits.data() + digits.size();
+  };
+  constexpr uint32_t most = 1'000'000;
+  if (!number(first, from) || !number(last, to) || from > to || to - from >= most) return {};
+  std::vector<std::string> all;
+  for (uint32_t n = from; n <= to; ++n) {
+    std::string digits = std::to_string(n);
+    if (digits.size() < first.size()) digits.insert(0, first.size() - digits.size(), '0');
+    all.push_back(text.substr(0, open) + digits + text.substr(close + 1));
+  }
+  return all;
+}
+
+// The folder that a file's paths are relative to.
+std::string folder_of(const std::string& path) {
+  std::string root = path.find('/') == path.npos ? "." : path.rfind('/') == 0 ? "/" : path.substr(0, path.rfind('/'));
+  while (root.size() > 1 && root.ends_with('/')) root.pop_back();
+  return root;
+}
+
+std::string name_of(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
+
+// What `path` names, before it is read.
+struct Place {
+  bool is_folder = false;
+  std::vector<std::string> shards;  // of a text with braces
+  std::string root;
+  std::optional<Error> wrong;
+};
+Place place_of(const std::string& path) {
+  Place place;
+  std::error_code error;
+  fs::file_status status = fs::status(path, error);
+  place.root = path;
+  if (!fs::exists(status)) {
+    place.shards = braces_expanded(path);
+    if (place.shards.empty()) place.wrong = path_missing(path);
+    else place.root = folder_of(path);
+    for (std::string& shard : place.shards) shard = name_of(shard);
+    return place;
+  }
+  place.is_folder = fs::is_directory(status);
+  if (!place.is_folder) place.root = folder_of(path);
+  while (place.root.size() > 1 && place.root.ends_with('/')) place.root.pop_back();
+  const std::string ending = extension_of(path);
+  if (!place.is_folder && ending != "jsonl" && ending != "tar" && ending != "parquet" && ending != "arrow")
+    place.wrong = nothing(path, "neither a folder nor a .jsonl, .parquet, .arrow or .tar file", "",
+                          is_archive(path) ? "unpack it and give the folder" : "give the folder of images, or the .jsonl");
+  return place;
+}
+
+void read_place(DatasetReading& reading, const Place& place, const std::string& path) {
+  if (place.wrong) return reading.problems.add("layout", *place.wrong);
+  if (!place.shards.empty()) return read_shards(reading, place.shards, /*named=*/true);
+  if (place.is_folder) return read_folder(reading);
+  const std::string name = name_of(path), ending = extension_of(path);
+  if (ending == "tar") return read_shards(reading, {name}, /*named=*/true);
+  if (ending != "jsonl") return read_tables(reading, {name}, /*named=*/true);
+  reading.dataset.layout = name;
+  read_jsonl(reading, {name}, /*named=*/true);
 }
 
 std::string fingerprint_of(const DatasetReading& reading) {
@@ -139,66 +235,69 @@ std::string fingerprint_of(const DatasetReading& reading) {
 
 }  // namespace
 
-void Problems::add(const std::string& kind, Error error) {
-  auto found = std::find_if(kinds_.begin(), kinds_.end(), [&](const Kind& k) { return k.name == kind; });
-  if (found == kinds_.end()) found = kinds_.insert(kinds_.end(), Kind{kind, {}, 0});
-  ++found->count;
-  if (found->first.size() < max_problems_listed) found->first.push_back(std::move(error));
-}
-
-std::vector<Error> Problems::take() const {
-  std::vector<Error> all;
-  for (const Kind& kind : kinds_) {
-    all.insert(all.end(), kind.first.begin(), kind.first.end());
-    if (kind.count > kind.first.size()) {
-      const Error& last = kind.first.back();
-      all.push_back({"", counted(kind.count - kind.first.size(), "more problem") + " like the one above", "", "",
-                     last.id, last.exit});
-    }
-  }
-  return all;
-}
-
-void DatasetReading::add_image(Row& row, const std::string& column, const std::string& path,
+void DatasetReading::add_image(Row& row, const std::string& column, const std::string& name,
                                const std::string& subject) {
-  auto file = folder.open(path, row.where, subject);
-  bool gone = !file && (file.error().id == "E3008" || file.error().id == "E3010");
-  if (!file && !(gone && options.skip_bad_files)) {
-    Error error = file.error();
+  auto bytes = dataset.pictures->bytes_of(name, row.where, subject);
+  bool gone = !bytes && (bytes.error().id == "E3008" || bytes.error().id == "E3010");
+  if (!bytes && !(gone && skips())) {
+    Error error = bytes.error();
     if (gone) error.todo += ", remove the row, or set data.on_error: skip";
-    return problems.add(error.id, error);
+    return surveying ? row_problem(error.id, error) : problems.add(error.id, error);
   }
-  if (gone) row_problem(file.error().id, file.error());
-  image_bytes.push_back(gone ? 0 : file->bytes);  // so the file's coming back is seen as a change of the data
-  row.values[column] = path;
+  if (gone) {
+    Error error = bytes.error();
+    if (surveying) error.todo += ", remove the row, or set data.on_error: skip";
+    row_problem(error.id, error);
+  }
+  image_bytes.push_back(gone ? 0 : *bytes);  // so the file's coming back is seen as a change of the data
+  row.values[column] = name;
 }
 
 void DatasetReading::row_problem(const std::string& kind, Error error) {
-  if (!options.skip_bad_files) return problems.add(kind, std::move(error));
+  if (!skips()) return problems.add(kind, std::move(error));
   uint64_t index = dataset.rows.size();
+  if (surveying) problems.add(kind, error);
   if (dataset.bad.empty() || dataset.bad.back().index != index) dataset.bad.push_back({index, std::move(error)});
 }
 
 void DatasetReading::add_row(Row row) {
+  const uint64_t first = dataset.rows.size();
+  const bool is_bad = !dataset.bad.empty() && dataset.bad.back().index == first;
+  const uint32_t copies = options.expand_repeats ? std::exchange(row.repeats, 1) : 1;
+  for (uint64_t copy = 1; copy < copies; ++copy) {
+    row.index = first + copy - 1;
+    dataset.rows.push_back(row);
+    if (is_bad) dataset.bad.push_back({first + copy, dataset.bad.back().reason});
+  }
   row.index = dataset.rows.size();
   dataset.rows.push_back(std::move(row));
 }
 
-Dataset open_dataset(const std::string& path, const std::vector<ColumnSpec>& columns, const DatasetOptions& options) {
-  std::error_code error;
-  fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) fail(path_missing(path));
-  bool folder = fs::is_directory(status);
-  if (!folder && extension_of(path) != "jsonl")
-    fail(nothing(path, "neither a folder nor a .jsonl file", "",
-                 is_archive(path) ? "unpack it and give the folder" : "give the folder of images, or the .jsonl"));
-  std::string root = path;
-  if (!folder) root = path.find('/') == path.npos ? "." : path.rfind('/') == 0 ? "/" : path.substr(0, path.rfind('/'));
-  while (root.size() > 1 && root.ends_with('/')) root.pop_back();
+Survey survey_dataset(const std::string& path, const std::vector<ColumnSpec>& columns, const DatasetOptions& options) {
+  const Place place = place_of(path);
+  DatasetReading reading(place.root, columns, options);
+  reading.surveying = true;
+  read_place(reading, place, path);
+  if (reading.problems.empty() && reading.dataset.rows.empty())
+    reading.problems.add("layout", nothing(path, "no row in it", "", "write a JSON object a line"));
+  return {std::move(reading.dataset), std::move(reading.problems)};
+}
 
-  DatasetReading reading(root, columns, options);
-  if (folder) read_folder(reading);
-  else read_jsonl(reading, {fs::path(path).filename().string()}, /*named=*/true);
+ColumnGuess guess_columns(const std::string& path, const DatasetOptions& options) {
+  const Place place = place_of(path);
+  ColumnGuess guess;
+  const std::vector<ColumnSpec> none;
+  DatasetReading reading(place.root, none, options);
+  reading.guess = &guess;
+  read_place(reading, place, path);
+  return guess;
+}
+
+Dataset open_dataset(const std::string& path, const std::vector<ColumnSpec>& columns, const DatasetOptions& options) {
+  const Place place = place_of(path);
+  if (place.wrong) fail(*place.wrong);
+  DatasetReading reading(place.root, columns, options);
+  read_place(reading, place, path);
   if (!reading.problems.empty()) throw Failure(reading.problems.take());
   if (reading.dataset.rows.empty()) fail(nothing(path, "no row in it", "", "write a JSON object a line"));
   if (const auto& bad = reading.dataset.bad; bad.size() == reading.dataset.rows.size())

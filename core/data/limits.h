@@ -19,6 +19,7 @@ inline constexpr size_t max_exif_bytes = size_t{1} << 20;        // of an inflat
 inline constexpr size_t max_png_text_bytes = size_t{1} << 20;    // of one text entry read back from a PNG
 inline constexpr size_t max_json_line_bytes = size_t{16} << 20;  // one row of a .jsonl
 inline constexpr int max_json_depth = 64;                        // nesting within a row
+inline constexpr uint64_t max_tar_extended_bytes = uint64_t{1} << 20;  // of one pax header or long name
 inline constexpr size_t max_caption_bytes = size_t{1} << 20;     // one .txt
 inline constexpr size_t max_problems_listed = 10;                // of one kind; the rest is counted
 inline constexpr uint64_t max_bad_samples_in_a_row = 100;        // under on_error skip

@@ -13,7 +13,6 @@
 
 #include "core/data/codec.h"
 #include "core/data/decode.h"
-#include "core/data/file.h"
 #include "core/data/text.h"
 
 namespace t2i {
@@ -49,7 +48,6 @@ struct Noticed {
 struct Loader::State {
   const Dataset& dataset;
   const LoaderOptions options;
-  const DataFolder folder;
   std::vector<bool> passed_over;  // by row: its files were missing when the data was opened
 
   // Known to the owner's thread alone.
@@ -66,7 +64,7 @@ struct Loader::State {
   std::vector<std::thread> threads;
 
   State(const Dataset& d, LoaderOptions o)
-      : dataset(d), options(std::move(o)), folder(d.root, d.allow_outside), passed_over(d.rows.size()) {
+      : dataset(d), options(std::move(o)), passed_over(d.rows.size()) {
     for (const BadRow& bad : d.bad) passed_over[bad.index] = true;
   }
 
@@ -80,11 +78,9 @@ struct Loader::State {
 
 Result<Image> Loader::State::read_image(const Row& row, const std::string& column, const std::string& path) const {
   std::string subject = column + " '" + path + "'";
-  auto file = folder.open(path, row.where, subject);
-  if (!file) return file.error();
-  auto bytes = read_all(file.take(), options.limits.max_file_bytes, row.where, subject);
+  auto bytes = dataset.pictures->read(path, options.limits.max_file_bytes, row.where, subject);
   if (!bytes) return bytes.error();
-  std::string shown = path.starts_with('/') || dataset.root == "." ? path : dataset.root + "/" + path;
+  std::string shown = dataset.pictures->shown(path);
   auto image = decode(*bytes, shown, options.limits);
   if (image || shown == row.where) return image;
   Error error = image.error();

@@ -37,6 +37,16 @@ std::vector<Required> required_functions(const std::string& kind, const void* im
             {"apply", T2I_HAS(t, apply)},    {"branches", T2I_HAS(t, branches)}, {"branch", T2I_HAS(t, branch)},
             {"combine", T2I_HAS(t, combine)}};
   }
+  if (kind == "dataset") {
+    auto* d = static_cast<const t2i_dataset*>(impl);
+    std::vector<Required> all = {{"open", T2I_HAS(d, open)}, {"close", T2I_HAS(d, close)}, {"describe", T2I_HAS(d, describe)}, {"read", T2I_HAS(d, read)}};
+    if (T2I_HAS(d, create)) {
+      all.push_back({"append", T2I_HAS(d, append)});
+      all.push_back({"finish", T2I_HAS(d, finish)});
+      all.push_back({"discard", T2I_HAS(d, discard)});
+    }
+    return all;
+  }
   auto* l = static_cast<const t2i_loss*>(impl);
   return {{"create", T2I_HAS(l, create)}, {"destroy", T2I_HAS(l, destroy)}, {"describe", T2I_HAS(l, describe)},
           {"draw", T2I_HAS(l, draw)},     {"prepare", T2I_HAS(l, prepare)}, {"compute", T2I_HAS(l, compute)}};
@@ -51,10 +61,12 @@ void check_component(const t2i_component& c, std::set<std::string>& names, std::
   std::string name = std::string(c.kind) + " '" + c.id + "'";
   if (!well_formed(c.id)) problems.push_back(name + " has a name with other than letters, digits, '.', '_' and '-'");
   if (!names.insert(name).second) problems.push_back(name + " is offered twice");
-  if (std::strcmp(c.kind, "model") != 0 && std::strcmp(c.kind, "task") != 0 && std::strcmp(c.kind, "loss") != 0) {
-    problems.push_back(name + " is of a kind this core does not know (model, task, loss)");
+  const std::set<std::string> kinds = {"model", "task", "loss", "dataset"};
+  if (!kinds.contains(c.kind)) {
+    problems.push_back(name + " is of a kind this core does not know (model, task, loss, dataset)");
     return;
   }
+  if (std::strcmp(c.kind, "dataset") == 0 && !T2I_HAS(&c, opens)) problems.push_back(name + " does not say which files it opens");
   for (const Required& f : required_functions(c.kind, c.impl))
     if (!f.there) problems.push_back(name + " lacks the function " + f.name + "()");
   nlohmann::json schema = nlohmann::json::parse(c.config_schema, nullptr, false);

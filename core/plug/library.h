@@ -21,13 +21,13 @@
 
 namespace t2i {
 
-// What a plugin offers under one name. `impl` is a t2i_model, t2i_task or t2i_loss, by kind, with every required
+// What a plugin offers under one name. `impl` is a t2i_model, t2i_task, t2i_loss or t2i_dataset, by kind, with every required
 // function present; it lives as long as the process.
 struct Component {
   std::string kind, id, doc;
   nlohmann::json schema;  // its options, in the form of schema_check.h
   const void* impl = nullptr;
-  std::vector<std::string> opens;  // a model's pipeline classes; empty: not said
+  std::vector<std::string> opens;  // a model's pipeline classes, a dataset's endings of files; empty: not said
   std::string plugin_id, version, path;
 };
 
@@ -62,7 +62,7 @@ class Registry {
   // `search`: folders and libraries, first wins.
   Registry(std::vector<std::filesystem::path> search, const t2i_host* host);
 
-  // The component of that kind ("model", "task", "loss") and name; `id_or_path` may be a library's path ("./my.so"),
+  // The component of that kind ("model", "task", "loss", "dataset") and name; `id_or_path` may be a library's path ("./my.so"),
   // which then gives its only component of the kind. A library named t2i-ID.so is asked first, then the others in
   // search order. References stay valid as long as the registry. Failure: E2051 with the nearest name and all that are
   // there, E2052 for a path, or why the library was refused.

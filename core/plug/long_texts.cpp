@@ -32,15 +32,13 @@ std::string shown(const TextAt& text) {
   return "\"" + printable(head) + (text.text.size() > head.size() ? "…\"" : "\"");
 }
 
-}  // namespace
+// What tokenizers make of some texts: the length each gives, and how many tokens of each text it leaves out.
+struct Some {
+  std::map<std::string, int64_t> lengths;
+  Tensors left_out;
+};
 
-std::vector<std::string> long_texts_notices(Model& model, const std::vector<TextAt>& texts, const std::string& what) {
-  std::map<std::string, Cut> by_name;
-  const size_t looked_at = std::min(texts.size(), most_texts);
-  struct Some {
-    std::map<std::string, int64_t> lengths;
-    Tensors left_out;
-  };
+std::vector<Some> tokenized(Model& model, const std::vector<TextAt>& texts, size_t looked_at) {
   std::vector<Some> made((looked_at + at_once - 1) / at_once);
   at::parallel_for(0, static_cast<int64_t>(made.size()), 1, [&](int64_t from, int64_t to) {
     for (size_t k = static_cast<size_t>(from); k < static_cast<size_t>(to); ++k) {
@@ -49,6 +47,33 @@ std::vector<std::string> long_texts_notices(Model& model, const std::vector<Text
       for (const auto& [name, ids] : model.tokenize(some, &made[k].left_out)) made[k].lengths[name] = ids.size(-1);
     }
   });
+  return made;
+}
+
+}  // namespace
+
+std::vector<LongText> long_texts(Model& model, const std::vector<TextAt>& texts) {
+  std::vector<LongText> out;
+  const std::vector<Some> made = tokenized(model, texts, texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const Some& some = made[i / at_once];
+    LongText least;
+    least.index = i;
+    for (const auto& [name, counts] : some.left_out) {
+      const int64_t cut = counts[static_cast<int64_t>(i % at_once)].item<int64_t>();
+      auto length = some.lengths.find(name);
+      if (least.tokenizer.empty() || cut < least.cut)
+        least.cut = cut, least.tokenizer = tokenizer_of(name), least.length = length == some.lengths.end() ? 0 : length->second;
+    }
+    if (least.cut > 0) out.push_back(std::move(least));
+  }
+  return out;
+}
+
+std::vector<std::string> long_texts_notices(Model& model, const std::vector<TextAt>& texts, const std::string& what) {
+  std::map<std::string, Cut> by_name;
+  const size_t looked_at = std::min(texts.size(), most_texts);
+  const std::vector<Some> made = tokenized(model, texts, looked_at);
   for (size_t begin = 0; begin < looked_at; begin += at_once) {
     const Some& some = made[begin / at_once];
     for (const auto& [name, counts] : some.left_out) {

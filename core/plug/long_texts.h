@@ -16,4 +16,12 @@ struct TextAt {
 std::vector<std::string> long_texts_notices(Model& model, const std::vector<TextAt>& texts,
                                             const std::string& what);
 
+// A text of which no tokenizer takes all.
+struct LongText {
+  size_t index = 0;             // in `texts`
+  int64_t length = 0, cut = 0;  // tokens that the widest tokenizer takes, special ones among them, and those beyond
+  std::string tokenizer;
+};
+std::vector<LongText> long_texts(Model& model, const std::vector<TextAt>& texts);  // of all of them
+
 }  // namespace t2i

@@ -14,7 +14,7 @@ namespace {
 
 int list(Registry& registry) {
   for (const Component& c : registry.list())
-    fmt::print("{:<6} {:<16} {:<8} {}\n", c.kind, printable(c.id), printable(c.version), printable(c.doc));
+    fmt::print("{:<7} {:<16} {:<8} {}\n", c.kind, printable(c.id), printable(c.version), printable(c.doc));
   for (const Error& e : registry.refused()) fmt::print(stderr, "{}\n", to_string(e));
   return static_cast<int>(Exit::done);
 }

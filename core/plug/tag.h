@@ -1,7 +1,7 @@
 // The tag of a plugin: what it says of itself in its ELF section .t2i_tag, read before the library is loaded, so that a
 // library built for another core is refused with a sentence instead of a mangled symbol name.
 //
-//   "T2I-PLUGIN abi=0.1 torch=any id=org.example.huber"
+//   "T2I-PLUGIN abi=0.2 torch=any id=org.example.huber"
 #pragma once
 #include <cstdint>
 #include <filesystem>

@@ -28,22 +28,22 @@ TEST(Tag, ReadsItsOwnFile) {
 
 TEST(Tag, RefusesWhatIsNoTag) {
   const char* broken[] = {"",
-                          "T2I-PLUGINabi=0.1 torch=any id=a",
+                          "T2I-PLUGINabi=0.2 torch=any id=a",
                           "T2I-PLUGIN torch=any id=a",
                           "T2I-PLUGIN abi=0 torch=any id=a",
                           "T2I-PLUGIN abi=-1.0 torch=any id=a",
-                          "T2I-PLUGIN abi=0.1x torch=any id=a",
+                          "T2I-PLUGIN abi=0.2x torch=any id=a",
                           "T2I-PLUGIN abi=99999999999.1 torch=any id=a",
-                          "T2I-PLUGIN abi=0.1 id=a",
-                          "T2I-PLUGIN abi=0.1 torch=any",
-                          "T2I-PLUGIN abi=0.1 torch=any id=",
-                          "T2I-PLUGIN abi=0.1 torch=any id=a\x1b[31m"};
+                          "T2I-PLUGIN abi=0.2 id=a",
+                          "T2I-PLUGIN abi=0.2 torch=any",
+                          "T2I-PLUGIN abi=0.2 torch=any id=",
+                          "T2I-PLUGIN abi=0.2 torch=any id=a\x1b[31m"};
   for (const char* text : broken) {
     Result<PluginTag> tag = parse_plugin_tag(text, "x.so");
     ASSERT_FALSE(tag) << text;
     EXPECT_EQ(tag.error().id, "E2054") << text;
   }
-  EXPECT_TRUE(parse_plugin_tag(std::string_view("T2I-PLUGIN abi=0.1 torch=any id=a\0garbage", 40), "x.so"));
+  EXPECT_TRUE(parse_plugin_tag(std::string_view("T2I-PLUGIN abi=0.2 torch=any id=a\0garbage", 40), "x.so"));
 }
 
 TEST(Tag, SaysWhyAFileIsNoPlugin) {

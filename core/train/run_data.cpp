@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/data_options.h"
 #include "core/plug/long_texts.h"
 
 namespace t2i {
@@ -19,7 +20,7 @@ int64_t resolution_of(const Config& config, const Model& model) {
   return resolution;
 }
 
-RunData open_run_data(const Config& config, const Session& session) {
+RunData open_run_data(const Config& config, Session& session) {
   RunData data;
   data.resolution = resolution_of(config, *session.model);
   LoaderOptions& loader = data.loader;
@@ -34,12 +35,7 @@ RunData open_run_data(const Config& config, const Session& session) {
   loader.resize_mismatched = config.data.on_mismatch == "resize";
   loader.num_workers = static_cast<int>(config.data.num_workers);
   loader.limits.max_pixels = static_cast<uint64_t>(config.data.max_pixels);
-  DatasetOptions options;
-  options.allow_outside = config.data.allow_outside;
-  options.skip_bad_files = loader.on_error == OnError::skip;
-  if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
-  if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
-  data.dataset = open_dataset(config.data.path, loader.columns, options);
+  data.dataset = open_dataset(config.data.path, loader.columns, dataset_options(config, session.registry));
   return data;
 }
 

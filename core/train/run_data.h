@@ -14,7 +14,7 @@ struct RunData {
 
 // The columns are those that the task wants. Failure with every problem of the data; E1031 where the model's VAE cannot
 // halve the resolution often enough.
-RunData open_run_data(const Config& config, const Session& session);
+RunData open_run_data(const Config& config, Session& session);
 
 // Side of the training pictures in pixels. Failure E1031 as above, E2041 where the denoiser has not so many places.
 int64_t resolution_of(const Config& config, const Model& model);

@@ -6,4 +6,4 @@ extern "C" const t2i_plugin* t2i_plugin_v1(void) {
   static constexpr t2i_plugin plugin{sizeof(t2i_plugin), T2I_ABI_MAJOR, T2I_ABI_MINOR, "bad.tag_differs", "1.0.0", "MIT", nullptr, list, t2i::start};
   return &plugin;
 }
-__attribute__((used, section(".t2i_tag"))) static const char tag[] = "T2I-PLUGIN abi=0.1 torch=any id=bad.somebody_else";
+__attribute__((used, section(".t2i_tag"))) static const char tag[] = "T2I-PLUGIN abi=0.2 torch=any id=bad.somebody_else";

@@ -8,4 +8,4 @@ extern "C" const t2i_plugin* t2i_plugin_v1(void) {
       t2i::start};
 }
 __attribute__((used, section(".t2i_tag"))) static const char tag[] =
-    "T2I-PLUGIN abi=0.1 torch=any id=bad.two_descriptors";
+    "T2I-PLUGIN abi=0.2 torch=any id=bad.two_descriptors";

@@ -95,6 +95,10 @@ Outcome configuration(const CheckContext& context) {
       left_out = "model '" + c.id + "' is not made: give a folder with --model";
       continue;
     }
+    if (c.kind == "dataset") {
+      left_out = "dataset '" + c.id + "' is not made: it needs a file to open";
+      continue;
+    }
     any = true;
     for (const char* text : {"", "{", "[]", "{\"unknown\": 1}"}) {
       void* self = nullptr;
@@ -159,7 +163,7 @@ std::string with_each_call_failing(const Callable& f, double seconds, Tried& tri
 // The same while an object is made: a loss or a task by create(), a model by create() and build() of every part.
 std::string making_with_each_call_failing(const Component& c, const CheckContext& context, double seconds, Tried& tried) {
   Result<Json> options = default_options(c);
-  if (!options || (c.kind == "model" && context.model.empty())) return "";
+  if (!options || c.kind == "dataset" || (c.kind == "model" && context.model.empty())) return "";
   std::optional<ModelFolder> folder;
   if (c.kind == "model") folder = open_model_folder(context.model).take();
   std::string said;

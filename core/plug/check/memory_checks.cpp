@@ -55,6 +55,10 @@ Outcome objects(const CheckContext& context) {
   for (const Component& c : plugin->components) {
     const std::string name = c.kind + " '" + c.id + "'";
     Result<Json> options = default_options(c);
+    if (options && c.kind == "dataset") {
+      left_out = name + " is not made: it needs a file to open";
+      continue;
+    }
     if (!options || (c.kind == "model" && !folder)) {
       left_out = options ? name + " is not made: give a folder with --model" : name + " is not made: " + options.error().what;
       continue;

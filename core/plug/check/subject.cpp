@@ -188,6 +188,10 @@ Result<SubjectSet> make_subjects(const CheckContext& context) {
   SubjectSet set{*loaded, {}, ""};
   for (const Component& c : set.plugin.components) {
     std::string name = c.kind + " '" + c.id + "'";
+    if (c.kind == "dataset") {
+      set.left_out = name + " is not made: it needs a file to open";
+      continue;
+    }
     if (c.kind == "model") {
       if (context.model.empty()) {
         set.left_out = name + " is not made: give a folder with --model";

@@ -1,6 +1,7 @@
 /* t2i/plugin.h - the whole binary contract between the t2i core and a plugin. C11, no other t2i header.
  *
- * A plugin is a shared library that exports one function, t2i_plugin_v1, and offers components: models, tasks, losses.
+ * A plugin is a shared library that exports one function, t2i_plugin_v1, and offers components: models, tasks, losses,
+ * data set formats.
  * It links no torch library: tensors cross as opaque handles, ATen ops are called by name through the core, which owns
  * LibTorch and records autograd. The C++ comfort over this header is t2i/t2i.hpp.
  *
@@ -18,7 +19,7 @@ extern "C" {
 #endif
 
 #define T2I_ABI_MAJOR 0u /* 0: before t2i 1.0 nothing is promised, major and minor must be equal */
-#define T2I_ABI_MINOR 1u
+#define T2I_ABI_MINOR 2u
 /* Is `field` there: known to the writer of *p, and set? Ask before using any field that came after the first release. */
 #define T2I_HAS(p, field) ((p)->size >= offsetof(__typeof__(*(p)), field) + sizeof((p)->field) && (p)->field)
 
@@ -194,13 +195,42 @@ typedef struct t2i_loss {
   int32_t (*compute)(void *self, const t2i_named *in, uint32_t n, const t2i_sink *out); /* [step] prediction, target, ... -> loss_per_sample [n], raw_loss_per_sample [n] */
 } t2i_loss;
 
+/* kind "dataset": tables in a file format that the core does not read itself. No tensor is involved. Cells are bytes: a
+ * text's in UTF-8, a picture's file as it is. Functions of writing may be NULL, all together. */
+typedef struct t2i_cell {
+  const void *data; /* NULL: the cell is empty */
+  uint64_t bytes;
+  const char *name; /* what a picture's file is called; NULL: not known */
+} t2i_cell;
+typedef struct t2i_cell_sink { /* how a cell is handed back; put() copies */
+  size_t size;
+  void *ctx;
+  int32_t (*put)(void *ctx, const t2i_cell *cell);
+} t2i_cell_sink;
+typedef struct t2i_dataset {
+  size_t size;
+  int32_t (*open)(const char *config, const char *const *files, uint32_t n, void **self); /* [main] one table of all files, in this order */
+  void (*close)(void *self);
+  /* [main] {"rows": [of each file], "columns": [{"name": "image", "kind": "picture"}]}, kind "picture", "text" or "other",
+   * of which no cell is read; lives as long as self */
+  int32_t (*describe)(void *self, const char **json);
+  int32_t (*read)(void *self, uint64_t row, uint32_t column, const t2i_cell_sink *out); /* [any] one put() */
+  /* a new file: create, append row by row (a cell for each column of `columns`, a list as describe() has it), finish;
+   * discard() frees the writer, finished or not */
+  int32_t (*create)(const char *config, const char *file, const char *columns, void **writer); /* [main] */
+  int32_t (*append)(void *writer, const t2i_cell *cells, uint32_t n);
+  int32_t (*finish)(void *writer);
+  void (*discard)(void *writer);
+} t2i_dataset;
+
 typedef struct t2i_component {
   size_t size;
   const char *kind, *id, *doc;
   const char *config_schema; /* {"gamma": {"type": "number", "default": 5, "exclusiveMinimum": 0, "description": "..."}} */
-  const void *impl;          /* t2i_model, t2i_task or t2i_loss, by kind */
+  const void *impl;          /* t2i_model, t2i_task, t2i_loss or t2i_dataset, by kind */
   const char *opens;         /* model: the pipeline classes of model_index.json whose folders it opens, a space between;
-                              * NULL: it is created on any folder and describe() tells */
+                              * NULL: it is created on any folder and describe() tells. dataset: the endings of the files
+                              * that it reads, as "parquet arrow"; the first is what it writes */
 } t2i_component;
 
 typedef struct t2i_plugin {
@@ -213,7 +243,7 @@ typedef struct t2i_plugin {
 } t2i_plugin;
 
 /* The one exported function; runs no code beyond returning static data. The same facts lie in the ELF section .t2i_tag,
- * which the core reads before it loads the file: "T2I-PLUGIN abi=0.1 torch=any id=org.example.huber". */
+ * which the core reads before it loads the file: "T2I-PLUGIN abi=0.2 torch=any id=org.example.huber". */
 #define T2I_ENTRY_NAME "t2i_plugin_v1"
 __attribute__((visibility("default"))) const t2i_plugin *t2i_plugin_v1(void);
 
