@@ -14,7 +14,7 @@ struct JobView {
   std::string what;            // "drawing", "reading unet"
   double done = 0, total = 0;  // pieces, or bytes
   bool bytes = false;
-  std::string detail;  // "step 12 of 50"
+  std::string detail = {};  // "step 12 of 50"
   double per_second = 0;
   double seconds_left = -1;  // below 0: not known
 };
