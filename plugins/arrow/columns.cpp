@@ -3,12 +3,12 @@
 namespace arrow_files {
 namespace {
 
-bool is_binary(const arrow::DataType& type) {
+bool holds_bytes(const arrow::DataType& type) {
   const auto id = type.id();
   return id == arrow::Type::BINARY || id == arrow::Type::LARGE_BINARY || id == arrow::Type::BINARY_VIEW;
 }
 
-bool is_string(const arrow::DataType& type) {
+bool holds_text(const arrow::DataType& type) {
   const auto id = type.id();
   return id == arrow::Type::STRING || id == arrow::Type::LARGE_STRING || id == arrow::Type::STRING_VIEW;
 }
@@ -27,7 +27,7 @@ std::string_view view_of(const arrow::Array& array, int64_t row) {
 
 void put_struct(const arrow::StructArray& array, int64_t row, const t2i::CellSink& out) {
   const std::shared_ptr<arrow::Array> bytes = array.GetFieldByName("bytes"), path = array.GetFieldByName("path");
-  const bool named = path && is_string(*path->type()) && path->IsValid(row);
+  const bool named = path && holds_text(*path->type()) && path->IsValid(row);
   const std::string name = named ? std::string(view_of(*path, row)) : "";
   if (bytes->IsValid(row)) return out.put(view_of(*bytes, row), named ? name.c_str() : nullptr);
   if (!name.empty()) t2i::fail("the table has the path of a picture, '" + name + "', and not its bytes", T2I_E_MISSING);
@@ -37,11 +37,11 @@ void put_struct(const arrow::StructArray& array, int64_t row, const t2i::CellSin
 }  // namespace
 
 Kind kind_of(const arrow::DataType& type) {
-  if (is_string(type)) return Kind::text;
-  if (is_binary(type)) return Kind::picture;
-  if (type.id() == arrow::Type::DICTIONARY && is_string(*static_cast<const arrow::DictionaryType&>(type).value_type())) return Kind::text;
+  if (holds_text(type)) return Kind::text;
+  if (holds_bytes(type)) return Kind::picture;
+  if (type.id() == arrow::Type::DICTIONARY && holds_text(*static_cast<const arrow::DictionaryType&>(type).value_type())) return Kind::text;
   if (type.id() == arrow::Type::STRUCT)
-    if (const int at = static_cast<const arrow::StructType&>(type).GetFieldIndex("bytes"); at >= 0 && is_binary(*type.field(at)->type())) return Kind::picture;
+    if (const int at = static_cast<const arrow::StructType&>(type).GetFieldIndex("bytes"); at >= 0 && holds_bytes(*type.field(at)->type())) return Kind::picture;
   return Kind::other;
 }
 
