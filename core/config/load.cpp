@@ -355,7 +355,7 @@ std::vector<Error> nothing_to_pack(const Config& config) {
 
 std::vector<Error> nothing_to_swap(const Config& config) {
   const std::string key = "train.blocks_to_swap";
-  if (!config.train.blocks_to_swap || config.lora.rank || !config.train.parameters.empty()) return {};
+  if (!config.train.blocks_to_swap || config.lora.rank || !config.train.parameters.empty() || denoiser_is_frozen(config)) return {};
   auto at = config.positions.find(key);
   return {{at == config.positions.end() ? key : at->second,
            fmt::format("{} = {} moves weights that are not trained, and every weight is trained", key, config.train.blocks_to_swap),

@@ -84,6 +84,7 @@ PartHeld held_part(const Session& session, const std::string& part, const std::s
 // A text encoder that is trained in full: its weights lie in the denoiser's buffers, what is left of it in its own.
 PartHeld trained_part(const Session& session, const std::string& part, const ParamStore& denoiser) {
   PartHeld held = held_part(session, part, "text_encoder");
+  held.dtype = dtype_name(denoiser.dtype);
   held.bytes = session.model->store(part).weight_bytes();
   for (const Parameter& p : denoiser.guests)
     if (p.name.starts_with(part + ".")) held.bytes += p.value.nbytes();
@@ -147,7 +148,7 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
       });
     }));
     out.blocks = blocks;
-    if (step < 0) out.step = out.encoding = 0, out.parts.back().bytes = session.model->weight_bytes("denoiser");
+    if (step < 0) out.step = out.encoding = 0, out.parts.back().bytes = session.model->weight_bytes("denoiser") - state.weights->guest_bytes();
   }
   state.weights->watch = nullptr;
 }
