@@ -2,8 +2,7 @@
 // gradient of a weight is added straight into its place in the flat gradient buffer (ATen makes a tensor and adds that:
 // two more passes over memory as large as the model), and a convolution whose weight is larger than its picture, as in
 // the lower half of a UNet, is one matrix product over unfolded patches (oneDNN rewrites the whole weight first); 3 x 3
-// kernels over larger pictures go by Winograd (winograd.h), with frozen weights too, of which nothing but sizes is kept for
-// backward.
+// kernels over larger pictures go by Winograd (winograd.h).
 #pragma once
 #include <ATen/core/Tensor.h>
 

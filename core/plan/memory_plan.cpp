@@ -70,12 +70,8 @@ MemoryPlan plan_memory(const Config& config, const RunData& data, const DataPlan
   share("optimizer", r.optimizer);
   share("average of the weights", r.average);
   // One of them at a time.
-  const uint64_t most = std::max({r.encoding, r.step, r.pictures, r.writing});
-  share(most == r.step       ? "activations of a step"
-        : most == r.encoding ? "encoding a sample"
-        : most == r.pictures ? "drawing validation pictures"
-                             : "writing the result",
-        most);
+  const uint64_t most = std::max({r.encoding, r.step, r.pictures});
+  share(most == r.step ? "activations of a step" : most == r.encoding ? "encoding a sample" : "drawing validation pictures", most);
   const uint64_t counted = r.held() + most, reached = question.gpu ? r.most : r.addresses;
   share("gaps between them", reached - std::min(reached, counted));
   uint64_t picture_columns = 0;

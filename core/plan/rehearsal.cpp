@@ -187,11 +187,11 @@ Rehearsal rehearse(const Config& config, const RunData& data, const RehearsalOpt
 
   make_steps(*session, config, data, state, compute, counter, out);
   if (options.pictures) out.pictures = counter.beyond([&] { rehearse_validation_pictures(*session, config, state); });
-  // Weights that are held in halves, or as an average, are put together to be written.
-  out.writing = counter.beyond([&] {
+  // After the last one, weights that are held in halves, or as an average, are put together to be written.
+  out.step = std::max(out.step, counter.beyond([&] {
     at::NoGradGuard no_grad;
     shown_weights(state).to(state.weights->trained.scalar_type());
-  });
+  }));
   out.most = counter.most(), out.addresses = counter.reached();
   out.computed = computed_in_dry_runs();
   return out;

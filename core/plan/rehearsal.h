@@ -36,9 +36,8 @@ struct Rehearsal {
   std::vector<PartHeld> parts;  // in the order in which they are loaded
   // Held from the first step to the last.
   uint64_t gradients = 0, optimizer = 0, average = 0;
-  // At most at once beside what is held, while samples are encoded, in a step, while pictures are drawn, and while the
-  // result is written.
-  uint64_t encoding = 0, step = 0, pictures = 0, writing = 0;
+  // At most at once beside what is held, while samples are encoded, in a step, and while pictures are drawn.
+  uint64_t encoding = 0, step = 0, pictures = 0;
   std::vector<BlockKept> blocks;  // of one forward pass
   RecomputePlan recompute;        // what they were run with
   uint64_t most = 0;       // all of that together, at most at once
