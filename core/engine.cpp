@@ -7,6 +7,7 @@
 
 #include "core/commands.h"
 #include "core/base/launcher_report.h"
+#include "core/cache_command.h"
 #include "core/export.h"
 #include "core/generate.h"
 #include "core/memory/host_allocator.h"
@@ -49,6 +50,7 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
     if (name == "generate") return generate_command(*static_cast<const GenerateOptions*>(options));
     if (name == "export") return export_command(*static_cast<const ExportOptions*>(options));
     if (name == "plan") return plan_command(*static_cast<const PlanOptions*>(options));
+    if (name == "cache") return cache_command(*static_cast<const CacheOptions*>(options));
     if (name == "plugins") return plugins_command(*static_cast<const PluginsOptions*>(options));
     if (name == "probe") return probe_command(*static_cast<const ProbeOptions*>(options));
     say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E9002", Exit::failed});

@@ -18,6 +18,7 @@
 #include "core/session.h"
 #include "core/train/adapter.h"
 #include "core/train/bad_samples.h"
+#include "core/train/cached_run.h"
 #include "core/train/final_folder.h"
 #include "core/train/fused_backward.h"
 #include "core/train/loop.h"
@@ -73,9 +74,17 @@ int run_command(const RunOptions& options) {
   int64_t max_steps = steps_of(config, rows, plan.per_step());
   require_equal(*group, {{"configuration", config_hash(config)}, {"data", dataset.fingerprint}, {"t2i", version}});
 
+  // What the encoders make of it, where it is cached: what is missing is encoded now, and they are not loaded again unless
+  // pictures are to be drawn.
+  const bool draws = config.validation.every_steps > 0 && !config.validation.prompts.empty();
+  std::vector<std::string> cached;
+  std::unique_ptr<RunCache> cache = prepare_cache(*session, config, data, *group, draws, cached);
+  if (config.data.cache != "off" && !cache) return static_cast<int>(Exit::preempted);
+
   // The weights: the denoiser, or an adapter beside it, is trained, encoders and VAE are frozen.
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
-  for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
+  for (const char* role : {"text_encoder", "vae"})
+    if (draws || !cache || !cache->stands_in_for(role)) load_frozen_role(*session, config, role);
   TrainState state = start_state(*session, config, compute);
   if (group->world() > 1) require_equal(*group, loaded_weights(*session));
   std::string kept;
@@ -94,6 +103,7 @@ int run_command(const RunOptions& options) {
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
   if (group->is_first())
     for (const std::string& n : long_text_notices(config, *session, dataset)) logbook.note("notice: " + n);
+  for (const std::string& n : cached) logbook.note(n);
   logbook.note(fmt::format("{} · {} · {}: {:.2f} M parameters, {:.2f} M trained; {} samples, {} a step, {} steps{}", session->model->id(),
                            session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
                            static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
@@ -110,6 +120,7 @@ int run_command(const RunOptions& options) {
   // Train.
   Encoder encoder(*session->model, *session->task, session->device, !config.lora.text_encoders.empty(),
                   null_text_is_zero(*session->model, config.train));
+  if (cache) read_from_cache(*cache, config, data, encoder);
   Loader loader(dataset, data.loader);
   BatchSource batches(dataset, loader, encoder, plan, session->device);
   std::unique_ptr<Reducer> reducer;

@@ -271,6 +271,7 @@ std::string lower_precision_text(const Session& s, const std::vector<std::string
   std::map<std::string, std::string> parts_by_type;
   for (const std::string& role : roles)
     for (const std::string& part : s.model->parts(role)) {
+      if (!s.model->has(part)) continue;  // a cache stands in for it
       const at::Tensor& held = s.model->store(part).frozen;
       if (!held.defined() || held.scalar_type() == at::kFloat) continue;
       std::string& list = parts_by_type[dtype_name(held.scalar_type())];

@@ -17,6 +17,7 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
 int probe_command(const Command& self, const std::vector<std::string>& arguments);
 int export_command(const Command& self, const std::vector<std::string>& arguments);
 int plan_command(const Command& self, const std::vector<std::string>& arguments);
+int cache_command(const Command& self, const std::vector<std::string>& arguments);
 int plugins_command(const Command& self, const std::vector<std::string>& arguments);
 int schema_command(const Command& self, const std::vector<std::string>& arguments);
 

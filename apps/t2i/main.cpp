@@ -22,6 +22,7 @@ const Command commands[] = {
     {"export", "--model PATH --output PATH [options]", "Write a model in another form: a diffusers folder or a single file",
      export_command},
     {"plan", "[CONFIG.yaml] [options]", "Tell what a run will take and do, before it does it", plan_command},
+    {"cache", "build | list | verify | rm | gc [CONFIG.yaml] [options]", "Encode a run's pictures and captions once, and look after what is kept", cache_command},
     {"plugins", "list | info ID | check FILE.so", "Show what is installed, or check a plugin against its contract",
      plugins_command},
     {"schema", "", "Print the JSON Schema of configuration files, for editors", schema_command},

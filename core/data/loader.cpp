@@ -10,10 +10,10 @@
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <tuple>
 
 #include "core/data/codec.h"
-#include "core/data/decode.h"
-#include "core/data/file.h"
+#include "core/data/row_picture.h"
 #include "core/data/text.h"
 
 namespace t2i {
@@ -70,7 +70,6 @@ struct Loader::State {
     for (const BadRow& bad : d.bad) passed_over[bad.index] = true;
   }
 
-  Result<Image> read_image(const Row& row, const std::string& column, const std::string& path) const;
   Result<Sample> load_row(const Row& row, const DrawKey& key, std::vector<Note>& notes) const;
   void fill(Slot& slot) const;
   void fill_or_explain(Slot& slot) const;
@@ -78,21 +77,15 @@ struct Loader::State {
   void run();
 };
 
-Result<Image> Loader::State::read_image(const Row& row, const std::string& column, const std::string& path) const {
-  std::string subject = column + " '" + path + "'";
-  auto file = folder.open(path, row.where, subject);
-  if (!file) return file.error();
-  auto bytes = read_all(file.take(), options.limits.max_file_bytes, row.where, subject);
-  if (!bytes) return bytes.error();
-  std::string shown = path.starts_with('/') || dataset.root == "." ? path : dataset.root + "/" + path;
-  auto image = decode(*bytes, shown, options.limits);
-  if (image || shown == row.where) return image;
-  Error error = image.error();
-  error.what += " (" + row.where + ")";
-  return error;
+TransformOptions transform_for(const LoaderOptions& options, uint64_t row) {
+  TransformOptions transform = options.transform;
+  if (!options.sizes.empty()) std::tie(transform.width, transform.height) = options.sizes[row];
+  return transform;
 }
 
 Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::vector<Note>& notes) const {
+  if (options.instead)
+    if (auto made = options.instead(row, key)) return std::move(*made);
   Sample sample;
   sample.index = row.index, sample.where = row.where;
   std::string first_name;
@@ -102,10 +95,10 @@ Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::
     auto value = row.values.find(name);
     if (value == row.values.end()) continue;
     if (!options.columns[c].is_image) {
-      sample.texts[name] = value->second;
+      sample.texts[name] = options.text_of ? options.text_of(row, name, key) : value->second;
       continue;
     }
-    auto image = read_image(row, name, value->second);
+    auto image = read_picture(dataset, row, name, folder, options.limits);
     if (!image) return image.error();
     for (const std::string& phrase : image->notes) {
       notes.push_back({row.index * options.columns.size() + c, value->second, phrase});
@@ -114,7 +107,7 @@ Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::
     Geometry& geometry = sample.geometry;
     if (first_name.empty()) {
       first_name = name;
-      geometry = derive_geometry(options.transform, image->width, image->height, key);
+      geometry = derive_geometry(transform_for(options, row.index), image->width, image->height, key);
     } else if (!options.resize_mismatched &&
                (image->width != geometry.original_width || image->height != geometry.original_height)) {
       return Error{row.where,
