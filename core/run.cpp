@@ -69,8 +69,8 @@ int run_command(const RunOptions& options) {
   RunData data = open_run_data(config, *session);
   const Dataset& dataset = data.dataset;
   BatchPlan plan{static_cast<uint64_t>(config.train.seed), config.train.train_batch_size, config.train.gradient_accumulation_steps,
-                 group->rank(), group->world()};
-  int64_t rows = static_cast<int64_t>(dataset.rows.size());
+                 group->rank(), group->world(), bucket_order(data, config)};
+  int64_t rows = samples_of_epoch(data, config);
   int64_t max_steps = steps_of(config, rows, plan.per_step());
   require_equal(*group, {{"configuration", config_hash(config)}, {"data", dataset.fingerprint}, {"t2i", version}});
 
@@ -102,11 +102,12 @@ int run_command(const RunOptions& options) {
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
   if (group->is_first())
-    for (const std::string& n : long_text_notices(config, *session, dataset)) logbook.note("notice: " + n);
+    for (const std::string& n : long_text_notices(config, *session, data)) logbook.note("notice: " + n);
+  for (const std::string& n : bucket_lines(data, config)) logbook.note(n);
   for (const std::string& n : cached) logbook.note(n);
   logbook.note(fmt::format("{} · {} · {}: {:.2f} M parameters, {:.2f} M trained; {} samples, {} a step, {} steps{}", session->model->id(),
                            session->task->id(), session->loss->id(), static_cast<double>(state.weights->count()) / 1e6,
-                           static_cast<double>(state.weights->trained_count()) / 1e6, rows, plan.per_step(), max_steps,
+                           static_cast<double>(state.weights->trained_count()) / 1e6, dataset.rows.size(), plan.per_step(), max_steps,
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
   if (std::string n = adapter_summary(*session, config.lora); !n.empty()) logbook.note(n);
 

@@ -128,6 +128,7 @@ void Loader::State::fill(Slot& slot) const {
   for (uint64_t i = 0; i < n && tried < max_bad_samples_in_a_row; ++i) {
     const Row& row = dataset.rows[(slot.draw.index + i) % n];
     if (passed_over[row.index]) continue;
+    if (!options.sizes.empty() && options.sizes[row.index] != options.sizes[slot.draw.index]) continue;  // its batch is of one size
     ++tried;
     std::vector<Note> notes;
     auto sample = load_row(row, slot.draw.key, notes);

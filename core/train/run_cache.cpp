@@ -10,6 +10,7 @@
 #include "core/cache/segment.h"
 #include "core/data/text.h"
 #include "core/metric/job_progress.h"
+#include "core/train/caption_data.h"
 #include "core/train/encoded_sample.h"
 #include "core/train/encoder_digest.h"
 #include "core/train/stop_signal.h"
@@ -55,7 +56,7 @@ std::vector<CacheNeed> text_needs(const RunCache& cache, const Session& session,
   for (const Row& row : data.dataset.rows)
     for (const TaskColumn& column : session.task->columns())
       if (column.use == "prompt")
-        if (auto text = row.values.find(column.name); text != row.values.end()) want(text->second, row.index);
+        for (const std::string& text : all_captions(captions_of(data, row, column.name), data.caption_rules)) want(text, row.index);
   return needs;
 }
 
@@ -215,8 +216,9 @@ std::optional<Result<Sample>> cached_sample(const RunCache& cache, const Config&
     if (column.is_image) {
       entry_key = latents_key(pictures.columns[picture++].hash, sample.geometry, transform.filter, cache.encoders.at("latents"));
     } else {
-      sample.texts[column.name] = value->second;
-      if (cache.holds("text")) entry_key = text_key(value->second, cache.encoders.at("text"));
+      const std::string text = data.loader.text_of ? data.loader.text_of(row, column.name, key) : value->second;
+      sample.texts[column.name] = text;
+      if (cache.holds("text")) entry_key = text_key(text, cache.encoders.at("text"));
     }
     if (entry_key.empty()) continue;
     const PlacedEntry* entry = cache.store->find(entry_key);

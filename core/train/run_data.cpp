@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "core/plug/long_texts.h"
+#include "core/train/bucket_data.h"
+#include "core/train/caption_data.h"
 
 namespace t2i {
 
@@ -39,8 +41,15 @@ RunData open_run_data(const Config& config, const Session& session) {
   options.skip_bad_files = loader.on_error == OnError::skip;
   if (config.data.caption_missing == "empty") options.caption_missing = CaptionMissing::empty;
   if (config.data.caption_missing == "filename") options.caption_missing = CaptionMissing::filename;
-  data.dataset = open_dataset(config.data.path, loader.columns, options);
+  data.dataset = open_dataset(config.data.path, columns_to_read(config, *session.task, loader.columns), options);
+  set_captions(data, config, *session.task);
+  sort_into_buckets(data, config, *session.model);
   return data;
+}
+
+int64_t samples_of_epoch(const RunData& data, const Config& config) {
+  const BucketOrder order = bucket_order(data, config);
+  return order.empty() ? static_cast<int64_t>(data.dataset.rows.size()) : order.samples();
 }
 
 int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
@@ -48,12 +57,14 @@ int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
   return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
 }
 
-std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset) {
+std::vector<std::string> long_text_notices(const Config& config, const Session& session, const RunData& data) {
   std::vector<TextAt> captions, prompts;
+  CaptionRules as_written = data.caption_rules;  // another order has as many tokens
+  as_written.shuffle = false;
   for (const TaskColumn& column : session.task->columns())
     if (column.use == "prompt")
-      for (const Row& row : dataset.rows)
-        if (auto text = row.values.find(column.name); text != row.values.end()) captions.push_back({text->second, row.where});
+      for (const Row& row : data.dataset.rows)
+        for (const std::string& text : all_captions(captions_of(data, row, column.name), as_written)) captions.push_back({text, row.where});
   for (const std::string& prompt : config.validation.prompts) prompts.push_back({prompt, ""});
   std::vector<std::string> notices = long_texts_notices(*session.model, captions, "caption");
   for (std::string& notice : long_texts_notices(*session.model, prompts, "validation prompt")) notices.push_back(std::move(notice));
