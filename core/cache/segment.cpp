@@ -32,7 +32,11 @@ void require_cache_folder(const Path& folder) {
   if (!std::filesystem::is_directory(folder, error)) no_cache(folder, "is no folder, so no cache can be in it", "");
   auto text = read_file(folder / marker_name, 4096);
   if (!text) {
-    if (std::filesystem::is_empty(folder, error)) return;
+    // Another process may be about to write it, under a name that begins with a dot.
+    bool holds_files = false;
+    for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+      holds_files = holds_files || !at->path().filename().string().starts_with('.');
+    if (!holds_files || std::filesystem::exists(folder / marker_name)) return;
     no_cache(folder, "holds other files than a cache of t2i", std::string("There is no ") + marker_name + " in it");
   }
   const Json json = Json::parse(*text, nullptr, false);

@@ -49,7 +49,7 @@ struct Noticed {
 struct Loader::State {
   const Dataset& dataset;
   const LoaderOptions options;
-  const DataFolder folder;
+  const PictureReader pictures;
   std::vector<bool> passed_over;  // by row: its files were missing when the data was opened
 
   // Known to the owner's thread alone.
@@ -66,7 +66,7 @@ struct Loader::State {
   std::vector<std::thread> threads;
 
   State(const Dataset& d, LoaderOptions o)
-      : dataset(d), options(std::move(o)), folder(d.root, d.allow_outside), passed_over(d.rows.size()) {
+      : dataset(d), options(std::move(o)), pictures(d), passed_over(d.rows.size()) {
     for (const BadRow& bad : d.bad) passed_over[bad.index] = true;
   }
 
@@ -98,7 +98,7 @@ Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::
       sample.texts[name] = options.text_of ? options.text_of(row, name, key) : value->second;
       continue;
     }
-    auto image = read_picture(dataset, row, name, folder, options.limits);
+    auto image = pictures.image(row, name, options.limits);
     if (!image) return image.error();
     for (const std::string& phrase : image->notes) {
       notes.push_back({row.index * options.columns.size() + c, value->second, phrase});

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <map>
 
 #include "core/kernel/draw.h"
@@ -57,7 +56,7 @@ Tensors Encoder::remembered_posterior(const Sample& sample, const std::string& c
   const Geometry& g = sample.geometry;
   std::string key = fmt::format("{} {} {} {} {}", sample.index, column, g.crop_top, g.crop_left, g.flip);
   if (auto it = memory_->posteriors.find(key); it != memory_->posteriors.end()) return it->second;
-  if (const auto vae = model_.parts("vae"); std::ranges::none_of(vae, [&](const std::string& part) { return model_.has(part); }))
+  if (model_.weight_bytes("vae") == 0)
     fail({sample.where, "is not in the cache, although it can be read", "It was changed since the run looked at it",
           "run the same command again", "E8075", Exit::bad_data});
   Tensors made = encode_picture(model_, sample.images.at(column), device_);

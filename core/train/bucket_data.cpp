@@ -13,11 +13,10 @@ namespace t2i {
 namespace {
 
 // Of the row's first picture, by which its geometry goes.
-std::optional<PictureSize> size_of_row(const Row& row, const RunData& data, const DataFolder& folder) {
+std::optional<PictureSize> size_of_row(const Row& row, const RunData& data, const PictureReader& reader) {
   for (const ColumnSpec& column : data.loader.columns) {
     if (!column.is_image || !row.values.contains(column.name)) continue;
-    auto file = open_picture(row, column.name, folder);
-    return file ? picture_size(*file) : std::nullopt;
+    return reader.size(row, column.name);
   }
   return std::nullopt;
 }
@@ -30,12 +29,12 @@ void sort_into_buckets(RunData& data, const Config& config, const Model& model) 
   if (config.data.buckets.empty()) return;
   data.buckets = bucket_sizes({config.data.buckets, data.resolution, config.data.bucket_step, config.data.bucket_max_aspect, model.place_px()}).take();
   data.in_bucket.resize(data.buckets.size());
-  const DataFolder folder(data.dataset.root, data.dataset.allow_outside);
+  const PictureReader reader(data.dataset);
   std::vector<bool> bad(data.dataset.rows.size());
   for (const BadRow& row : data.dataset.bad) bad[row.index] = true;
   std::vector<uint64_t> unknown;
   for (const Row& row : data.dataset.rows) {
-    const auto size = bad[row.index] ? std::nullopt : size_of_row(row, data, folder);
+    const auto size = bad[row.index] ? std::nullopt : size_of_row(row, data, reader);
     if (size) data.in_bucket[bucket_of(data.buckets, static_cast<int>(size->width), static_cast<int>(size->height))].push_back(row.index);
     else unknown.push_back(row.index);
   }

@@ -126,7 +126,7 @@ bool encode_pictures(Session& session, const RunData& data, RunCache& cache, Gro
                      std::vector<Error>& bad) {
   const std::vector<const CacheNeed*> own = share_of(cache, "latents", rank, world);
   const std::vector<PictureJob> jobs = picture_jobs(own);
-  const DataFolder folder(data.dataset.root, data.dataset.allow_outside);
+  const PictureReader reader(data.dataset);
   Notes notes;
   // The loader's threads decode ahead; which job, the key of the draw tells.
   LoaderOptions options = data.loader;
@@ -134,7 +134,7 @@ bool encode_pictures(Session& session, const RunData& data, RunCache& cache, Gro
   options.batches_ahead = 2 * options.num_workers + 2;
   options.instead = [&](const Row& row, const DrawKey& key) -> std::optional<Result<Sample>> {
     const PictureJob& job = jobs[key.sample];
-    auto image = read_picture(data.dataset, row, job.column, folder, data.loader.limits);
+    auto image = reader.image(row, job.column, data.loader.limits);
     if (!image) return Result<Sample>(image.error());
     notes.add(image->notes, row.values.at(job.column));
     Sample sample;

@@ -23,7 +23,7 @@ std::string crops_notice(const RunCache& cache, const Config& config, const RunD
   if (!cache.holds("latents") || config.data.center_crop || config.data.cache_crops > 1) return "";
   uint64_t cut = 0;
   for (const Row& row : data.dataset.rows) {
-    const RowPictures& pictures = cache.pictures[row.index];
+    const RowIds& pictures = cache.pictures[row.index];
     cut += pictures.usable && !pictures.columns.empty() && crops_of(transform_for(data.loader, row.index), 2, pictures.columns.front()) > 1;
   }
   if (!cut) return "";
@@ -34,12 +34,12 @@ std::string crops_notice(const RunCache& cache, const Config& config, const RunD
 // Under data.on_error: skip what cannot be read is missing for good, and nothing to wait for.
 void forget_unreadable(RunCache& cache, const Config& config, const RunData& data) {
   if (!cache.holds("latents") || config.data.on_error != "skip") return;
-  const DataFolder folder(data.dataset.root, data.dataset.allow_outside);
+  const PictureReader reader(data.dataset);
   std::map<std::pair<uint64_t, std::string>, bool> readable;
   std::erase_if(cache.needs.at("latents"), [&](const CacheNeed& need) {
     if (cache.store->find(need.key)) return false;
     const auto [at, is_new] = readable.emplace(std::pair(need.row, need.column), true);
-    if (is_new) at->second = static_cast<bool>(read_picture(data.dataset, data.dataset.rows[need.row], need.column, folder, data.loader.limits));
+    if (is_new) at->second = static_cast<bool>(reader.image(data.dataset.rows[need.row], need.column, data.loader.limits));
     return !at->second;
   });
 }

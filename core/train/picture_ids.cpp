@@ -29,14 +29,12 @@ struct Found {
   bool unread = false;  // not known, and not of this share
 };
 
-Found picture_id(const Row& row, const std::string& column, const DataFolder& folder, const DecodeLimits& limits, KnownFiles& known, bool may_read) {
-  auto file = open_picture(row, column, folder);
-  if (!file) return {};
-  const std::string identity = file_identity(file->fd.get());
+Found picture_id(const Row& row, const std::string& column, const PictureReader& reader, const DecodeLimits& limits, KnownFiles& known, bool may_read) {
+  const std::string file = reader.file(row, column), identity = file.empty() ? "" : file_identity(Path(file));
   if (auto text = known.find(identity))
     if (auto id = id_of_text(*text)) return {id};
   if (!may_read) return {std::nullopt, true};
-  auto bytes = read_all(file.take(), limits.max_file_bytes, row.where, column);
+  auto bytes = reader.bytes(row, column, limits);
   if (!bytes) return {};
   const auto size = picture_size(std::span<const std::byte>(*bytes));
   if (!size || size->width == 0 || size->height == 0) return {};
@@ -45,17 +43,17 @@ Found picture_id(const Row& row, const std::string& column, const DataFolder& fo
   return {id};
 }
 
-std::optional<RowPictures> pictures_of(const Row& row, const LoaderOptions& loader, const DataFolder& folder, KnownFiles& known, bool may_read) {
-  RowPictures out;
+std::optional<RowIds> ids_of(const Row& row, const LoaderOptions& loader, const PictureReader& reader, KnownFiles& known, bool may_read) {
+  RowIds out;
   out.usable = true;
   for (const ColumnSpec& column : loader.columns) {
     if (!column.is_image || !row.values.contains(column.name)) continue;
-    Found found = picture_id(row, column.name, folder, loader.limits, known, may_read);
+    Found found = picture_id(row, column.name, reader, loader.limits, known, may_read);
     if (found.unread) return std::nullopt;
-    if (!found.id) return RowPictures{};
+    if (!found.id) return RowIds{};
     const PictureId& first = out.columns.empty() ? *found.id : out.columns.front();
     const bool differs = first.width != found.id->width || first.height != found.id->height;
-    if (differs && !loader.resize_mismatched) return RowPictures{};
+    if (differs && !loader.resize_mismatched) return RowIds{};
     out.columns.push_back(std::move(*found.id));
   }
   return out;
@@ -63,19 +61,19 @@ std::optional<RowPictures> pictures_of(const Row& row, const LoaderOptions& load
 
 }  // namespace
 
-std::vector<std::optional<RowPictures>> scan_pictures(const Dataset& dataset, const LoaderOptions& loader, KnownFiles& known,
+std::vector<std::optional<RowIds>> scan_pictures(const Dataset& dataset, const LoaderOptions& loader, KnownFiles& known,
                                                       const PictureScan& scan) {
   const size_t rows = dataset.rows.size();
-  std::vector<std::optional<RowPictures>> out(rows);
+  std::vector<std::optional<RowIds>> out(rows);
   std::vector<bool> bad(rows);
   for (const BadRow& row : dataset.bad) bad[row.index] = true;
-  const DataFolder folder(dataset.root, dataset.allow_outside);
+  const PictureReader reader(dataset);
   std::atomic<size_t> next{0}, done{0};
   std::atomic<bool> stopping{false};
   auto work = [&] {
     for (size_t i; !stopping && (i = next++) < rows; ++done) {
       const bool mine = i % static_cast<size_t>(scan.shares) == static_cast<size_t>(scan.share);
-      out[i] = bad[i] ? RowPictures{} : pictures_of(dataset.rows[i], loader, folder, known, mine);
+      out[i] = bad[i] ? RowIds{} : ids_of(dataset.rows[i], loader, reader, known, mine);
     }
   };
   std::vector<std::thread> threads;

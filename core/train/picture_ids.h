@@ -18,7 +18,7 @@ struct PictureId {
   int width = 0, height = 0;  // upright
 };
 
-struct RowPictures {
+struct RowIds {
   std::vector<PictureId> columns;  // of the image columns that the row has, in the order of LoaderOptions::columns
   bool usable = false;             // false: a picture is not there, is none, or does not go with its fellow
 };
@@ -31,7 +31,7 @@ struct PictureScan {
 };
 
 // By row. Rows that belong to another share and are not known come back as nothing.
-std::vector<std::optional<RowPictures>> scan_pictures(const Dataset& dataset, const LoaderOptions& loader, KnownFiles& known,
+std::vector<std::optional<RowIds>> scan_pictures(const Dataset& dataset, const LoaderOptions& loader, KnownFiles& known,
                                                       const PictureScan& scan);
 
 }  // namespace t2i

@@ -29,7 +29,7 @@ std::vector<CacheNeed> picture_needs(const RunCache& cache, const Config& config
   std::vector<CacheNeed> needs;
   std::set<std::string> seen;
   for (const Row& row : data.dataset.rows) {
-    const RowPictures& pictures = cache.pictures[row.index];
+    const RowIds& pictures = cache.pictures[row.index];
     if (!pictures.usable || pictures.columns.empty()) continue;
     const TransformOptions transform = transform_for(data.loader, row.index);
     for (const Geometry& geometry : cached_geometries(transform, pictures.columns.front(), config.data.cache_crops)) {
@@ -61,8 +61,8 @@ std::vector<CacheNeed> text_needs(const RunCache& cache, const Session& session,
 }
 
 // Of each process's share the others find what it has written down.
-std::vector<RowPictures> all_pictures(const Config& config, const RunData& data, KnownFiles& known, Group& group, const Path& folder) {
-  std::vector<std::optional<RowPictures>> found;
+std::vector<RowIds> all_pictures(const Config& config, const RunData& data, KnownFiles& known, Group& group, const Path& folder) {
+  std::vector<std::optional<RowIds>> found;
   for (int pass = 0; pass < 2; ++pass) {
     PictureScan scan;
     const bool alone = group.world() == 1 || pass == 1;
@@ -78,8 +78,8 @@ std::vector<RowPictures> all_pictures(const Config& config, const RunData& data,
     if (group.world() == 1) break;
     group.barrier("pictures of the cache");
   }
-  std::vector<RowPictures> pictures;
-  for (auto& one : found) pictures.push_back(one ? std::move(*one) : RowPictures{});
+  std::vector<RowIds> pictures;
+  for (auto& one : found) pictures.push_back(one ? std::move(*one) : RowIds{});
   return pictures;
 }
 
@@ -201,7 +201,7 @@ static Result<Tensors> stored(const RunCache& cache, const PlacedEntry& entry) {
 
 std::optional<Result<Sample>> cached_sample(const RunCache& cache, const Config& config, const RunData& data, const Row& row, const DrawKey& key) {
   if (!cache.holds("latents")) return std::nullopt;
-  const RowPictures& pictures = cache.pictures[row.index];
+  const RowIds& pictures = cache.pictures[row.index];
   if (!pictures.usable || pictures.columns.empty()) return std::nullopt;
   Sample sample;
   sample.index = row.index, sample.where = row.where;

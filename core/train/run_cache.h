@@ -34,7 +34,7 @@ struct RunCache {
   Path folder;
   std::map<std::string, std::string> encoders;             // by kind that is cached: "latents", "text"
   std::map<std::string, std::vector<CacheNeed>> needs;     // by kind, each key once, in the order of the rows
-  std::vector<RowPictures> pictures;                       // by row
+  std::vector<RowIds> pictures;                       // by row
   std::shared_ptr<const CacheStore> store;
 
   bool holds(const std::string& kind) const { return encoders.contains(kind); }
