@@ -10,13 +10,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from cached import MAKE, TRAIN, listed
+from PIL import Image
 from test_two_processes_train import finish, start
 from tiny import metrics, settings, sha256, t2i
 
 SIZES = {(32, 16): 5, (16, 32): 3, (16, 16): 4, (30, 17): 1}
-BUCKETS = settings(data__buckets="[auto]", data__bucket_step=8, data__resolution=16, data__random_flip="false")
+BUCKETS = settings(data__buckets="[auto]", data__bucket_step=8, data__resolution=32, data__random_flip="false")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def run(place, output, *extra, family="sdxl"):
 @pytest.mark.parametrize("family", ["sdxl", "flux"])
 def test_every_picture_is_seen(place, family):
     done = t2i(*run(place, f"seen-{family}", *settings(train__num_train_epochs=1, checkpoint__every_steps=0), family=family))
-    assert "bucket 24x8: 6 samples in 3 batches" in done.stderr or "bucket 16x8" in done.stderr, done.stderr
+    assert "bucket 40x24: 6 samples in 3 batches\n" in done.stderr and "bucket 24x40: 3 samples in 2 batches, filled up by 1 seen again" in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("bucket ")]
     samples = [int(line.split(": ")[1].split()[0]) for line in lines]
     batches = [int(line.split(" in ")[1].split()[0]) for line in lines]
@@ -63,12 +63,14 @@ def test_buckets_from_the_cache_and_over_ranks(place):
     assert outputs[0] == outputs[1]
     sizes = {tuple(e["about"]["size"]) for e in listed(place / "data.t2i-cache", kind="latents")}
     assert len(sizes) >= 3
-    two = run(place, "two", *settings(train__max_train_steps=4, checkpoint__every_steps=0))
-    one = run(place, "one", *settings(train__max_train_steps=4, train__gradient_accumulation_steps=2, checkpoint__every_steps=0))
+    two = run(place, "two", *settings(train__max_train_steps=4, checkpoint__every_steps=0, optimizer__adam_epsilon=1e-6))
+    one = run(place, "one", *settings(train__max_train_steps=4, train__gradient_accumulation_steps=2, checkpoint__every_steps=0,
+                                      optimizer__adam_epsilon=1e-6))
     finish(start(2, list(map(str, two))), [0, 0])
     t2i(*one)
-    # Two processes of one batch, or one of two: the mean of the same two losses, added in another order.
-    np.testing.assert_allclose([m["loss"] for m in metrics(place / "two")], [m["loss"] for m in metrics(place / "one")], rtol=1e-5)
+    # Two processes of one batch, or one of two: the mean of the same two losses, added in another order,
+    # which three updates carry on; test_two_processes_train.py says how far.
+    np.testing.assert_allclose([m["loss"] for m in metrics(place / "two")], [m["loss"] for m in metrics(place / "one")], rtol=1e-4)
 
 
 def test_one_size_that_is_no_square(place):

@@ -8,8 +8,8 @@ dropped caption becomes; sizes of another crop beside the latents; a batch whose
 import numpy as np
 import pytest
 import torch
+from cached import MAKE, cache, listed, tensors, what
 from PIL import Image
-from cached import MAKE, TRAIN, cache, listed, tensors, what
 from safetensors.torch import load_file, save_file
 from tiny import metrics, own_peak, settings, sha256, t2i, T2I, triplet_data
 
@@ -92,8 +92,8 @@ def test_no_encoder_is_loaded(place):
     """A text encoder of 64 MB of embeddings, which a run from the cache does not take."""
     MAKE["sd15"](str(place / "large"), text={"vocab_size": 500_000})
     once = settings(data__cache_dir=place / "large.cache", train__max_train_steps=1, checkpoint__every_steps=0)
-    run = ["run", *what(place, "large"), *TRAIN, *once]
-    cache(place, "build", "--model", place / "large", *once)
+    run = ["run", *what(place, "large"), *once]
+    t2i("cache", "build", *what(place, "large"), *once)
     without, _ = own_peak(T2I, *run, *settings(data__cache="only"), "--output", place / "large-cached")
     with_it, _ = own_peak(T2I, *run, "--output", place / "large-encoded")
     assert with_it - without > 40e6, (with_it, without)

@@ -188,7 +188,7 @@ std::vector<Error> missing_entries(const RunCache& cache, const Dataset& dataset
     errors.push_back({cache.folder.string(),
                       fmt::format("{} of {} {} {} not in the cache (first: {})", grouped(missing.size()), grouped(needs.size()), noun(kind, needs.size()),
                                   missing.size() == 1 && kind == "text" ? "is" : "are", first),
-                      "They are " + reasons_text(cache, kind, dataset, reasons), "t2i cache build, or set data.cache: auto", "E8073", Exit::missing});
+                      "To be encoded: " + reasons_text(cache, kind, dataset, reasons), "t2i cache build, or set data.cache: auto", "E8073", Exit::missing});
   }
   return errors;
 }
