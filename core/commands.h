@@ -103,6 +103,21 @@ struct ConvertOptions {
   std::vector<std::string> plugin_paths;
 };
 
+// "cache": what a run's pictures and texts were encoded to.
+struct CacheOptions {
+  std::string action;  // build, list, verify, rm, gc
+  Config config;       // build; the others: data.path or data.cache_dir, unless `folder` is given
+  std::string folder;  // of the cache
+  bool for_config = false;  // gc: the configuration names a model, whose entries stay while others go
+  std::vector<std::string> sources, texts, kinds, encoders;  // list, rm: patterns (* is any text); beginnings of digests
+  bool all = false;         // rm
+  bool rehash = false;      // build: every file is read again
+  bool fix = false;         // verify: what is damaged is taken out
+  bool dry_run = false;     // build, rm, gc: only say it
+  bool json = false;
+  std::vector<std::string> plugin_paths;
+};
+
 // "plugins": what is there, what one offers, whether a library keeps its contract.
 struct PluginsOptions {
   std::string action;   // list, info, check

@@ -23,6 +23,7 @@
 #include "core/session.h"
 #include "core/train/adapter.h"
 #include "core/train/bad_samples.h"
+#include "core/train/cached_run.h"
 #include "core/train/final_folder.h"
 #include "core/train/fused_backward.h"
 #include "core/train/loop.h"
@@ -85,14 +86,22 @@ int run_command(const RunOptions& options) {
   RunData data = open_run_data(config, *session);
   const Dataset& dataset = data.dataset;
   BatchPlan plan{static_cast<uint64_t>(config.train.seed), config.train.train_batch_size, config.train.gradient_accumulation_steps,
-                 group->rank(), group->world()};
-  int64_t rows = static_cast<int64_t>(dataset.rows.size());
+                 group->rank(), group->world(), bucket_order(data, config)};
+  int64_t rows = samples_of_epoch(data, config);
   int64_t max_steps = steps_of(config, rows, plan.per_step());
   require_equal(*group, {{"configuration", config_hash(config)}, {"data", dataset.fingerprint}, {"t2i", version}});
 
+  // What the encoders make of it, where it is cached: what is missing is encoded now, and they are not loaded again unless
+  // pictures are to be drawn.
+  const bool draws = config.validation.every_steps > 0 && !config.validation.prompts.empty();
+  std::vector<std::string> cached;
+  std::unique_ptr<RunCache> cache = prepare_cache(*session, config, data, *group, draws, cached);
+  if (config.data.cache != "off" && !cache) return static_cast<int>(Exit::preempted);
+
   // The weights: the denoiser, or an adapter beside it, is trained, with text encoders where asked for; the rest is frozen.
   at::ScalarType compute = dtype_from(config.train.mixed_precision, "train.mixed_precision");
-  for (const char* role : {"text_encoder", "vae"}) load_frozen_role(*session, config, role);
+  for (const char* role : {"text_encoder", "vae"})
+    if (draws || !cache || !cache->stands_in_for(role)) load_frozen_role(*session, config, role);
   TrainState state = start_state(*session, config, compute);
   if (group->world() > 1) require_equal(*group, loaded_weights(*session));
   std::string kept;
@@ -112,11 +121,13 @@ int run_command(const RunOptions& options) {
   for (const std::string& n : session->notices) logbook.note("notice: " + n);
   for (const std::string& n : dataset.notices) logbook.note("notice: " + n);
   if (group->is_first())
-    for (const std::string& n : long_text_notices(config, *session, dataset)) logbook.note("notice: " + n);
+    for (const std::string& n : long_text_notices(config, *session, data)) logbook.note("notice: " + n);
+  for (const std::string& n : bucket_lines(data, config)) logbook.note(n);
+  for (const std::string& n : cached) logbook.note(n);
   const TrainedCount count = count_trained(*session, config);
   logbook.note(fmt::format("{} · {} · {}: {:.2f} M parameters, {:.2f} M trained; {} samples, {} a step, {} steps{}", session->model->id(),
                            session->task->id(), session->loss->id(), static_cast<double>(count.parameters) / 1e6,
-                           static_cast<double>(count.trained) / 1e6, rows, plan.per_step(), max_steps,
+                           static_cast<double>(count.trained) / 1e6, dataset.rows.size(), plan.per_step(), max_steps,
                            state.step ? fmt::format(", going on from step {}", state.step) : ""));
   if (std::string n = adapter_summary(*session, config.lora); !n.empty()) logbook.note(n);
   if (std::string n = rates_text(*session, config); !n.empty()) logbook.note(n);
@@ -133,6 +144,7 @@ int run_command(const RunOptions& options) {
   // Train.
   Encoder encoder(*session->model, *session->task, session->device, !trained_text_encoders(config).empty(),
                   null_text_is_zero(*session->model, config.train));
+  if (cache) read_from_cache(*cache, config, data, encoder);
   Loader loader(dataset, data.loader);
   BatchSource batches(dataset, loader, encoder, plan, session->device);
   std::unique_ptr<Reducer> reducer;

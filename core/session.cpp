@@ -299,6 +299,7 @@ std::string lower_precision_text(const Session& s, const std::vector<std::string
   std::map<std::string, std::string> parts_by_type;
   for (const std::string& role : roles)
     for (const std::string& part : s.model->parts(role)) {
+      if (!s.model->has(part)) continue;  // a cache stands in for it
       const ParamStore& store = s.model->store(part);
       if (!store.held_bytes() || store.frozen_dtype == at::kFloat) continue;
       std::string& list = parts_by_type[dtype_name(store.frozen_dtype)];

@@ -23,6 +23,7 @@ int export_command(const Command& self, const std::vector<std::string>& argument
 int plan_command(const Command& self, const std::vector<std::string>& arguments);
 int validate_command(const Command& self, const std::vector<std::string>& arguments);
 int convert_command(const Command& self, const std::vector<std::string>& arguments);
+int cache_command(const Command& self, const std::vector<std::string>& arguments);
 int plugins_command(const Command& self, const std::vector<std::string>& arguments);
 int report_command(const Command& self, const std::vector<std::string>& arguments);
 int compare_command(const Command& self, const std::vector<std::string>& arguments);

@@ -25,6 +25,7 @@ const Command table[] = {
     {"plan", "[CONFIG.yaml] [options]", "Tell what a run will take and do, before it does it", plan_command},
     {"validate", "DATA [options]", "Find everything that is wrong with a data set, in one pass", validate_command},
     {"convert", "SRC DST --to LAYOUT [options]", "Write a data set in another layout, its pictures byte for byte", convert_command},
+    {"cache", "build | list | verify | rm | gc [CONFIG.yaml] [options]", "Encode a run's pictures and captions once, and look after what is kept", cache_command},
     {"plugins", "list | info ID | check FILE.so", "Show what is installed, or check a plugin against its contract",
      plugins_command},
     {"report", "RUN [--output FILE.html]", "Show a run on one page: curves, pictures, settings", report_command},

@@ -47,6 +47,19 @@ struct DataConfig {
   int64_t max_pixels = 178956970;         // an image that claims more is refused before memory is taken for it
   bool allow_outside = false;             // may file names leave the data folder?
   bool folder_repeats = true;             // pictures in a folder named 10_cats count ten times
+  std::vector<std::string> buckets;       // sizes: auto, auto:768, 512x768; empty: one square of `resolution`
+  int64_t bucket_step = 64;               // pixels between the sides of auto's sizes
+  double bucket_max_aspect = 2;           // of auto's sizes, the longer side over the shorter
+  std::map<std::string, std::string> caption_weights;  // columns with captions of one picture → how often; empty: the task's own
+  std::string caption_prefix, caption_suffix;
+  bool shuffle_tags = false;
+  std::string tag_separator = ",";
+  int64_t keep_tags = 0;                  // so many of the first stay where they are
+  std::string cache = "off";              // off, auto (what is missing is built), only
+  std::string cache_dir;                  // empty: beside the data
+  std::vector<std::string> cache_kinds = {"latents", "text"};
+  int64_t cache_crops = 1;                // of a picture
+  int64_t cache_shuffles = 4;             // of a caption, with shuffle_tags
 };
 
 struct TrainConfig {

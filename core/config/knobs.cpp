@@ -93,6 +93,38 @@ std::vector<Knob> data_knobs() {
       data("allow_outside", &D::allow_outside, "Let file names in the metadata lead out of the data folder.").safe(),
       data("folder_repeats", &D::folder_repeats,
            "Where all pictures lie in folders named as 10_cats, count each ten times, as kohya's trainers do."),
+      data("buckets", &D::buckets,
+           "Sizes of the training images, each picture at the one nearest to its shape: auto for sizes of the area that "
+           "data.resolution has, auto:768 for that of 768 x 768, 512x768 for one size (width x height); empty is one square.")
+          .such_as("[auto]"),
+      data("bucket_step", &D::bucket_step, "The sides of auto's sizes are multiples of so many pixels.").at_least(8).at_most(1024),
+      data("bucket_max_aspect", &D::bucket_max_aspect, "The longer side of auto's sizes is at most so many times the shorter.")
+          .at_least(1)
+          .at_most(16),
+      data("caption_weights", &D::caption_weights,
+           "Several captions of a picture: the data's columns and how often each is taken, as {text: 3, tags: 1}; a row may "
+           "lack some of them."),
+      data("caption_prefix", &D::caption_prefix, "Stands before every caption that is not dropped."),
+      data("caption_suffix", &D::caption_suffix, "Stands behind every caption that is not dropped."),
+      data("shuffle_tags", &D::shuffle_tags, "Take a caption's parts between separators in another order each time."),
+      data("tag_separator", &D::tag_separator, "What stands between the tags of a caption."),
+      data("keep_tags", &D::keep_tags, "With shuffle_tags: so many of the first tags stay where they are.").at_least(0).at_most(1000),
+      data("cache", &D::cache,
+           "Encode pictures and captions once and keep what they become on disk: auto encodes what is missing before the "
+           "first step, only takes what is there and says what is missing, off encodes while training.")
+          .one_of({"off", "auto", "only"}),
+      data("cache_dir", &D::cache_dir, "The cache's folder, which several runs may share; null is data.path with .t2i-cache behind it.")
+          .or_null()
+          .such_as("my_data.t2i-cache")
+          .safe(),
+      data("cache_kinds", &D::cache_kinds, "What is cached.").one_of({"latents", "text"}),
+      data("cache_crops", &D::cache_crops,
+           "With a cache and without center_crop: so many crops of each picture are kept and drawn from, the first in its middle.")
+          .at_least(1)
+          .at_most(64),
+      data("cache_shuffles", &D::cache_shuffles, "With a cache of texts and shuffle_tags: so many orders of each caption are kept and drawn from.")
+          .at_least(1)
+          .at_most(64),
   };
 }
 

@@ -84,11 +84,12 @@ int plan_command(const PlanOptions& options) {
   plan.device = gpu ? "cuda" : "cpu";
   plan.data = look_at_data(config, *session, data);
   for (const std::string& notice : session->notices) plan.data.notices.push_back(notice);
+  for (const std::string& line : bucket_lines(data, config)) plan.data.notices.push_back(line);
   plan.resolution = data.resolution;
   plan.processes = options.processes;
   const BatchPlan batches{0, config.train.train_batch_size, config.train.gradient_accumulation_steps, 0, static_cast<int>(options.processes)};
   plan.samples_a_step = batches.per_step();
-  plan.steps = steps_of(config, plan.data.rows, plan.samples_a_step);
+  plan.steps = steps_of(config, samples_of_epoch(data, config), plan.samples_a_step);
 
   const MemoryQuestion question{options.plugin_paths, gpu, options.processes};
   const auto program_bytes = static_cast<uint64_t>(memory_use(at::kCPU).peak_bytes);

@@ -84,7 +84,7 @@ std::vector<std::pair<std::string, std::string>> loaded_weights(Session& session
   std::vector<std::pair<std::string, std::string>> digests;
   for (const char* role : {"text_encoder", "vae", "denoiser"})
     for (const std::string& part : session.model->parts(role))
-      if (session.model->has(part)) digests.emplace_back("weights of " + part, digest_of(session.model->store(part)));
+      if (session.model->has(part) && session.model->store(part).weight_bytes() > 0) digests.emplace_back("weights of " + part, digest_of(session.model->store(part)));
   return digests;
 }
 
