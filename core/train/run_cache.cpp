@@ -1,4 +1,3 @@
-#include "core/config/rates.h"
 #include "core/train/run_cache.h"
 
 #include <fmt/format.h>
@@ -9,6 +8,7 @@
 
 #include "core/base/number_text.h"
 #include "core/cache/segment.h"
+#include "core/config/rates.h"
 #include "core/data/text.h"
 #include "core/metric/job_progress.h"
 #include "core/train/caption_data.h"
