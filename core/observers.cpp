@@ -20,7 +20,6 @@ struct Observers::State {
   Logbook* logbook = nullptr;
   std::unique_ptr<ReportWriter> report;
   std::unique_ptr<WandbFeed> wandb;
-  bool ended = false;
 
   void tell(const std::string& line) {
     if (!line.empty()) logbook->note(line);

@@ -79,7 +79,7 @@ def said(commands, here):
     for command in commands:
         done = subprocess.run([T2I, *command], capture_output=True, text=True, timeout=120, env=environment)
         text += f"$ t2i {' '.join(command)}\n{done.stdout}{done.stderr}exit {done.returncode}\n"
-    return text
+    return text.replace(str(here), "HERE")
 
 
 @pytest.mark.parametrize("name", CASES)

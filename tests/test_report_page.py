@@ -201,14 +201,20 @@ def test_messages_data_and_configuration(page, run):
     assert widths["640 × 448"] / widths["512 × 512"] == pytest.approx(140 / 320, rel=0.02)  # pixels
     settings = page.js("return [...document.querySelectorAll('.settings tr')].map(r => [r.className, r.querySelector('th').textContent, r.querySelector('code').textContent])")
     known = json.loads(t2i("schema").stdout)["properties"]
-    count = sum(len(entry["properties"]) if entry.get("additionalProperties") is False else 1 for entry in known.values())
-    assert len(settings) == count, "every key of the configuration, once"
+    sections = page.js("return Object.fromEntries(data.config.map(s => [s.section, s.keys.map(k => k.key.split('.').pop())]))")
+    for name, entry in known.items():
+        if entry.get("additionalProperties") is False and name != "optimizer":
+            assert sections[name] == list(entry["properties"]), "every key, once"
+        elif name != "optimizer":
+            assert name in sections[""]
+    assert "adam_beta1" in sections["optimizer"] and "lr_scheduler" in sections["optimizer"] and "prodigy_d0" not in sections["optimizer"], "what this optimizer does not read is left out"
+    assert len(settings) == sum(map(len, sections.values()))
     changed = {name: value for kind, name, value in settings if kind == "set"}
     assert changed["train_batch_size"] == "8" and changed["learning_rate"] == "0.0001" and changed["task"] == "text" and "keep" not in changed
     colours = page.js("return ['set', 'default'].map(c => { const r = [...document.querySelectorAll('.settings .' + c + ' code')].find(e => e.checkVisibility()); return [getComputedStyle(r).color, getComputedStyle(r).opacity]; })")
     assert colours[0] != colours[1], "defaults are grey"
     page.set("#only-changed", True)
-    assert page.js("return [...document.querySelectorAll('.settings tr')].filter(r => r.checkVisibility()).length") == len(changed)
+    assert page.js("return [...document.querySelectorAll('.settings tr')].filter(r => r.checkVisibility()).length") == sum(kind == "set" for kind, _, _ in settings)
 
 
 def luminance(colour):
@@ -243,7 +249,7 @@ def test_a_million_steps(browser, tmp_path):
     folder.mkdir()
     with open(folder / "metrics.jsonl", "w") as file:
         file.writelines(f'{{"step":{i + 1},"loss":{v:.6g},"lr":1e-05}}\n' for i, v in enumerate(values))
-    t2i("report", folder, timeout=120)
+    t2i("report", folder)
     assert (folder / "report.html").stat().st_size < 1_000_000
     browser.open(folder / "report.html")
     line = browser.js("const l = charts[0].lines[0]; return {steps: l.points.steps, mean: l.mean, low: l.low, high: l.high}")
@@ -296,7 +302,6 @@ def test_a_run_without_a_step_and_with_a_configuration_of_another_version(browse
 
 
 def test_large_pictures_are_shrunk_and_that_is_said(browser, tmp_path):
-    random = np.random.default_rng(1)
     folder = run_folder(tmp_path / "large", steps=20, total=20, resumed_at=(), nan_steps=(), pictures=(0, 20), side=1024, prompts=("a large disc",))
     t2i("report", folder)
     browser.open(folder / "report.html")
@@ -306,7 +311,8 @@ def test_large_pictures_are_shrunk_and_that_is_said(browser, tmp_path):
     assert "at most 512 pixels" in browser.js("return document.getElementById('pictures-hint').textContent")
     error = np.abs(np.asarray(seen).astype(int) - np.asarray(original.resize((512, 512), Image.LANCZOS)).astype(int)).mean()
     assert error < 3  # of 255: WebP's losses on a smooth picture
-    assert (folder / "report.html").stat().st_size < 600_000 < (folder / "validation_images" / "step-0000020" / "000-0.png").stat().st_size * 2
+    originals = sum(path.stat().st_size for path in folder.rglob("*.png"))
+    assert originals > 1_000_000 and (folder / "report.html").stat().st_size < 0.3 * originals
 
 
 def test_the_picture_that_was_edited_stands_beside_its_edit(browser, tmp_path):

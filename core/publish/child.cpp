@@ -105,7 +105,7 @@ void Child::read_more() {
         if (size_t back = partial_.rfind('\r'); back != partial_.npos) partial_.erase(0, back + 1);
         waiting_.push_back(printable(without_secrets(partial_, secrets_)));
         partial_.clear();
-      } else if (partial_.size() < 65536) {
+      } else if (partial_.size() < 8192) {
         partial_ += c;
       }
     }

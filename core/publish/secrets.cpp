@@ -25,17 +25,20 @@ std::vector<std::string> secrets_of_environment() {
 std::string without_secrets(std::string text, const std::vector<std::string>& secrets) {
   for (const std::string& secret : secrets)
     for (size_t at = 0; (at = text.find(secret, at)) != text.npos; at += 3) text.replace(at, secret.size(), "***");
-  static const std::regex known("hf_[A-Za-z0-9]{16,}|(token|access_token|api_key|apikey)=[^&\\s\"']+|([Bb]earer|[Bb]asic) +[A-Za-z0-9._~+/=-]{8,}|://[^/@\\s:]+:[^/@\\s]+@");
+  static const std::regex known(
+      "hf_[A-Za-z0-9]{16,}|(token|access_token|api_key|apikey)=[^&\\s\"']+|([Bb]earer|[Bb]asic) +[A-Za-z0-9._~+/=-]{8,}|"
+      "://[^/@\\s:]+:[^/@\\s]+@");
   std::string out;
   auto last = text.cbegin();
   for (std::sregex_iterator at(text.begin(), text.end(), known), end; at != end; ++at) {
     const std::string found = at->str();
-    out.append(last, at->operator[](0).first);
+    out.append(last, (*at)[0].first);
+    const size_t equals = found.find('='), space = found.find(' ');
     if (found.starts_with("hf_")) out += "***";
     else if (found.starts_with("://")) out += "://***@";
-    else if (size_t equals = found.find('='); equals != found.npos && !found.starts_with("Bearer") && !found.starts_with("bearer") && !found.starts_with("Basic") && !found.starts_with("basic")) out += found.substr(0, equals + 1) + "***";
-    else out += found.substr(0, found.find(' ')) + " ***";
-    last = at->operator[](0).second;
+    else if (space != found.npos) out += found.substr(0, space) + " ***";  // Bearer …
+    else out += found.substr(0, equals + 1) + "***";
+    last = (*at)[0].second;
   }
   return out.append(last, text.cend());
 }

@@ -124,9 +124,13 @@ Json config_json(const Config& config) {
   Json out = Json::array();
   for (const KnobSection& section : knob_sections()) {
     Json keys = Json::array();
+    const Knob* names = find_knob(section.name + ".name");
+    const std::string chosen = names ? yaml_flow(names->value(config)) : "";
     for (const Knob& knob : knobs()) {
       if (section_of(knob.key) != section.name) continue;
+      const bool read = knob.only_for.empty() || std::ranges::count(knob.only_for, chosen);
       const std::string now = yaml_flow(knob.value(config)), standard = knob_default(knob);
+      if (!read && now == standard) continue;
       keys.push_back({{"key", knob.key}, {"value", now}, {"default", standard}, {"changed", now != standard}, {"doc", knob.doc}});
     }
     out.push_back({{"section", section.name}, {"doc", section.doc}, {"keys", keys}});

@@ -35,7 +35,8 @@ bool is_run_folder(const Path& path);
 // E8001 (66) where there is no folder, E8002 (66) where it is not a run's.
 Result<RunFolder> open_run_folder(const Path& path);
 
-// [{section, doc, keys: [{key, value, default, changed, doc}]}] in the order of the tables; values as YAML has them.
+// [{section, doc, keys: [{key, value, default, changed, doc}]}] in the order of the tables; values as YAML has them. Keys that
+// only another component of the section would read are left out while they are at their defaults.
 Json config_json(const Config& config);
 
 }  // namespace t2i

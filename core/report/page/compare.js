@@ -81,9 +81,17 @@ function pictureStage(runs, {rows, steps, shots, files, side, left_out_steps: le
 
 // ---- two folders ----
 
+// Of two paths as much of their ends as tells them apart.
+function shortNames(a, b) {
+  const parts = [a, b].map((path) => path.split("/").filter(Boolean));
+  let n = 1;
+  while (n < Math.max(parts[0].length, parts[1].length) && parts[0].slice(-n).join("/") === parts[1].slice(-n).join("/")) ++n;
+  return parts.map((p, i) => p.slice(-n).join("/") || [a, b][i]);
+}
+
 function folderPairs() {
-  const {a, b, pairs} = data, measured = pairs.filter((p) => p.mean !== undefined), equal = measured.filter((p) => p.most === 0).length;
-  byId("what").textContent = `${a} · ${b}`;
+  const {pairs} = data, [a, b] = shortNames(data.a, data.b), measured = pairs.filter((p) => p.mean !== undefined), equal = measured.filter((p) => p.most === 0).length;
+  byId("what").textContent = `${data.a} · ${data.b}`;
   const mean = measured.reduce((sum, p) => sum + p.mean, 0) / Math.max(measured.length, 1);
   part("facts", "At a glance", el("div", {class: "facts"}, [["Pairs", grouped(pairs.length)], ["Equal", grouped(equal)], ["Mean difference", `${number(mean)} of 255`], ["Largest", `${measured.reduce((m, p) => Math.max(m, p.most), 0)} of 255`]]
       .map(([name, value]) => el("div", {class: "fact"}, el("span", {class: "label"}, name), el("b", null, value)))));
@@ -113,10 +121,10 @@ function folderPairs() {
   });
   fill();
   part("pictures", "Pictures", el("div", {class: "beside"}, el("div", null, caption, stage), el("div", null, el("div", {class: "controls"}, el("label", {for: "order"}, "Sorted by", order)),
-      el("div", {class: "scroll tall"}, el("table", {id: "pairs"}, el("thead", null, el("tr", null, ["Name", "Mean", "Largest", "PSNR"].map((h) => el("th", {scope: "col"}, h)))), body)))),
+      el("div", {class: "scroll tall"}, el("table", {id: "pairs"}, el("thead", null, el("tr", null, ["Name", "Mean", "Largest", "PSNR"].map((h, i) => el("th", {scope: "col", class: i ? "number" : null}, h)))), body)))),
       el("p", {class: "hint"}, `Differences are of 255 over all values, measured on the files. Shown are at most ${data.side} pixels a side${data.shown < pairs.length ? `, and pictures of the ${data.shown} most different pairs` : ""}.`));
-  for (const [folder, names] of [[a, data.only_a], [b, data.only_b]])
-    if (names.length) part(folder === a ? "only-a" : "only-b", `Only in ${folder}`, el("ul", {class: "names"}, names.slice(0, 500).map((n) => el("li", null, n))), names.length > 500 ? el("p", {class: "hint"}, `and ${grouped(names.length - 500)} more`) : null);
+  for (const [id, folder, names] of [["only-a", a, data.only_a], ["only-b", b, data.only_b]])
+    if (names.length) part(id, `Only in ${folder}`, el("ul", {class: "names"}, names.slice(0, 500).map((n) => el("li", null, n))), names.length > 500 ? el("p", {class: "hint"}, `and ${grouped(names.length - 500)} more`) : null);
   choose(list[0]);
 }
 
