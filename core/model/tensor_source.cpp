@@ -63,8 +63,8 @@ TensorSource joined_source(const std::string& name, const std::vector<const Tens
   source.produce = [entries, change, type, &weights, edits](const ByteSink& sink) {
     for (const TensorEntry* entry : entries) {
       if (const int64_t n = entry->elements(); change != transposed && !is_edited(*entry, edits)) {
-        const int64_t first = change == swapped ? n / 2 : 0;  // the halves are of rows, so of all
-        put_pieces(*entry, first, n, weights, type, sink), put_pieces(*entry, 0, first, weights, type, sink);
+        const int64_t half = change == swapped ? n / 2 : 0;  // the halves are of rows, so of all
+        put_pieces(*entry, half, n, weights, type, sink), put_pieces(*entry, 0, half, weights, type, sink);
         continue;
       }
       at::Tensor t = converted(*entry, type, edits);
