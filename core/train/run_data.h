@@ -17,6 +17,8 @@ struct RunData {
   std::vector<BucketSize> buckets;               // empty: one square
   std::vector<std::vector<uint64_t>> in_bucket;  // rows by bucket
   std::vector<uint64_t> without_bucket;          // rows whose pictures cannot be read, left out under data.on_error: skip
+  CaptionRules caption_rules{};
+  std::shared_ptr<const std::vector<std::vector<Caption>>> captions;  // by row, under data.caption_weights; else null
 };
 
 // The order of the run's batches; empty where all pictures have one size.
