@@ -17,7 +17,7 @@ from data_makers import captioned_tree, photo_tree, picture, rows, triplets, wri
 from tiny import BUILD, T2I, edit_folder, metrics, sd_folder, settings, t2i
 
 STEPS = settings(train__max_train_steps=2, train__train_batch_size=2, train__gradient_accumulation_steps=1, train__mixed_precision="no",
-                 train__gradient_checkpointing="false", train__seed=3, data__resolution=16, train__device="cpu", checkpoint__every_steps=0,
+                 train__gradient_checkpointing="false", train__seed=3, data__resolution=16, train__device="cpu", train__num_threads=1, checkpoint__every_steps=0,
                  validation__every_steps=0, report_to="[]")
 
 

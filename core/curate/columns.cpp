@@ -31,7 +31,10 @@ WantedColumns guessed(const ColumnGuess& guess, const Config& config) {
   for (const auto& [name, source] : config.data.columns)
     for (ColumnSpec& column : wanted.columns)
       if (column.name == source && name != source) column.source = source, column.name = name;
-  if (wanted.columns.empty()) wanted.columns = {{"image", true}, {"text", false}};  // what is looked for says why there is nothing
+  // Data without pictures are none: what is looked for says why.
+  const bool no_image = std::none_of(wanted.columns.begin(), wanted.columns.end(), [](const ColumnSpec& c) { return c.is_image; });
+  if (wanted.columns.empty()) wanted.columns = {{"image", true}, {"text", false}};
+  else if (no_image) wanted.columns.insert(wanted.columns.begin(), ColumnSpec{"image", true});
   wanted.captions = texts_of(wanted.columns);
   return wanted;
 }

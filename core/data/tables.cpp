@@ -12,6 +12,7 @@ namespace t2i {
 namespace {
 
 constexpr uint64_t max_description_bytes = uint64_t{64} << 20;
+constexpr uint64_t slow_parquet_bytes = uint64_t{1} << 30;  // beyond, the plugin cannot keep what it read
 
 class TablePictures : public Pictures {
   std::shared_ptr<const Table> table_;
@@ -175,6 +176,10 @@ void read_tables(DatasetReading& reading, const std::vector<std::string>& paths,
   if (!reading.options.open_table)
     return reading.problems.add("layout", {shown.front(), "Parquet and Arrow files are read by a plugin, and none is at hand here", "",
                                            "give a folder or a .jsonl", "E2132", Exit::bad_data});
+  const uint64_t all_bytes = std::accumulate(bytes.begin(), bytes.end(), uint64_t{0});
+  if (extension_of(paths.front()) == "parquet" && all_bytes > slow_parquet_bytes)
+    reading.dataset.notices.push_back(std::to_string(all_bytes >> 30) + " GiB of Parquet: for a sample all rows of its row group are read; "
+                                      "t2i convert --to webdataset makes shards of it that are read row by row");
   std::shared_ptr<const Table> table = reading.options.open_table(files);
   const auto& columns = table->columns();
   RowReader rows(reading);
