@@ -20,7 +20,7 @@ std::vector<Knob> component_knobs() {
 }
 
 std::vector<Knob> model_knobs() {
-  Table<ModelConfig> model{"model", &Config::model};
+  KnobTable<ModelConfig> model{"model", &Config::model};
   using M = ModelConfig;
   return {
       model("path", &M::path,
@@ -55,7 +55,7 @@ std::vector<Knob> model_knobs() {
 }
 
 std::vector<Knob> data_knobs() {
-  Table<DataConfig> data{"data", &Config::data};
+  KnobTable<DataConfig> data{"data", &Config::data};
   using D = DataConfig;
   return {
       data("path", &D::path, "The training data: a folder of images with captions or with a metadata.jsonl, tar shards, Parquet or Arrow files.")
@@ -129,7 +129,7 @@ std::vector<Knob> data_knobs() {
 }
 
 std::vector<Knob> train_knobs() {
-  Table<TrainConfig> train{"train", &Config::train};
+  KnobTable<TrainConfig> train{"train", &Config::train};
   using T = TrainConfig;
   return {
       train("max_train_steps", &T::max_train_steps, "Optimizer steps in all; null counts them from num_train_epochs.")
@@ -214,7 +214,7 @@ std::vector<Knob> train_knobs() {
 }
 
 std::vector<Knob> lora_knobs() {
-  Table<LoraConfig> lora{"lora", &Config::lora};
+  KnobTable<LoraConfig> lora{"lora", &Config::lora};
   using L = LoraConfig;
   return {
       lora("rank", &L::rank, "Train a low-rank adapter of this rank beside the frozen weights; null trains the weights themselves.")
@@ -241,7 +241,7 @@ std::vector<Knob> lora_knobs() {
 }
 
 std::vector<Knob> checkpoint_knobs() {
-  Table<CheckpointConfig> checkpoint{"checkpoint", &Config::checkpoint};
+  KnobTable<CheckpointConfig> checkpoint{"checkpoint", &Config::checkpoint};
   using C = CheckpointConfig;
   return {
       checkpoint("every_steps", &C::every_steps,
@@ -255,7 +255,7 @@ std::vector<Knob> checkpoint_knobs() {
 }
 
 std::vector<Knob> validation_knobs() {
-  Table<ValidationConfig> validation{"validation", &Config::validation};
+  KnobTable<ValidationConfig> validation{"validation", &Config::validation};
   using V = ValidationConfig;
   return {
       validation("every_steps", &V::every_steps,
@@ -303,7 +303,7 @@ std::vector<Knob> output_knobs() {
 }
 
 std::vector<Knob> wandb_knobs() {
-  Table<WandbConfig> wandb{"wandb", &Config::wandb};
+  KnobTable<WandbConfig> wandb{"wandb", &Config::wandb};
   using W = WandbConfig;
   return {
       wandb("project", &W::project, "The project; null is WANDB_PROJECT, else t2i.").or_null().such_as("edits").safe(),
@@ -313,7 +313,7 @@ std::vector<Knob> wandb_knobs() {
 }
 
 std::vector<Knob> hub_knobs() {
-  Table<HubConfig> hub{"hub", &Config::hub};
+  KnobTable<HubConfig> hub{"hub", &Config::hub};
   using H = HubConfig;
   return {
       hub("repo", &H::repo, "When the run is done, upload final/ with a model card to this repository, as org/name, by the program hf; null uploads nothing.")

@@ -17,7 +17,7 @@ void add(std::vector<Knob>& to, std::vector<Knob> more) {
 }  // namespace
 
 std::vector<Knob> optimizer_knobs() {
-  Table<OptimizerConfig> optimizer{"optimizer", &Config::optimizer};
+  KnobTable<OptimizerConfig> optimizer{"optimizer", &Config::optimizer};
   using O = OptimizerConfig;
   std::vector<Knob> all = {
       optimizer("name", &O::name,

@@ -49,10 +49,10 @@ const float* scalar(const at::Tensor& t, at::Device device) {
 
 void adam8_update_cuda(at::Tensor& weights, const at::Tensor& grads, at::Tensor& mean_codes, at::Tensor& mean_scales, at::Tensor& square_codes,
                        at::Tensor& square_scales, const at::Tensor& step, const at::Tensor& grad_divisor, const at::Tensor& found_bad,
-                       double learning_rate, double beta1, double beta2, double epsilon, double weight_decay) {
+                       double learning_rate, double beta1, double beta2, double adam_epsilon, double weight_decay) {
   const at::Device device = weights.device();
   c10::cuda::CUDAGuard on_device(device);
-  const Adam8DeviceJob all{{learning_rate, beta1, beta2, epsilon, weight_decay},
+  const Adam8DeviceJob all{{learning_rate, beta1, beta2, adam_epsilon, weight_decay},
                            scalar(step, device),
                            scalar(grad_divisor, device),
                            scalar(found_bad, device),

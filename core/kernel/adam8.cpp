@@ -20,9 +20,9 @@ const Adam8Lookup& lookup() {
 // What is on the host may be looked at.
 void adam8_update_cpu(at::Tensor& weights, const at::Tensor& grads, at::Tensor& mean_codes, at::Tensor& mean_scales, at::Tensor& square_codes,
                       at::Tensor& square_scales, const at::Tensor& step, const at::Tensor& grad_divisor, const at::Tensor& found_bad,
-                      double learning_rate, double beta1, double beta2, double epsilon, double weight_decay) {
+                      double learning_rate, double beta1, double beta2, double adam_epsilon, double weight_decay) {
   if (in_dry_run() || *found_bad.const_data_ptr<float>() != 0) return;
-  const Adam8Numbers numbers = adam8_numbers({learning_rate, beta1, beta2, epsilon, weight_decay}, *step.const_data_ptr<float>(),
+  const Adam8Numbers numbers = adam8_numbers({learning_rate, beta1, beta2, adam_epsilon, weight_decay}, *step.const_data_ptr<float>(),
                                              *grad_divisor.const_data_ptr<float>());
   const Adam8Job all{weights.numel(),
                      0,
@@ -57,14 +57,14 @@ void adam8_update(const Adam8Options& o, const Adam8Scalars& s, at::Tensor weigh
                                    double, double)>();
   require(weights, grads, mean), require(weights, grads, square);
   op.call(weights, grads, mean.codes, mean.scales, square.codes, square.scales, s.step, s.grad_divisor, s.found_bad, o.learning_rate, o.beta1, o.beta2,
-          o.epsilon, o.weight_decay);
+          o.adam_epsilon, o.weight_decay);
 }
 
 TORCH_LIBRARY_FRAGMENT(t2i, m) {
   m.def(
       "adam8_update(Tensor(a!) weights, Tensor grads, Tensor(b!) mean_codes, Tensor(c!) mean_scales, Tensor(d!) square_codes, "
       "Tensor(e!) square_scales, Tensor step, Tensor grad_divisor, Tensor found_bad, float learning_rate, float beta1, float beta2, "
-      "float epsilon, float weight_decay) -> ()");
+      "float adam_epsilon, float weight_decay) -> ()");
 }
 TORCH_LIBRARY_IMPL(t2i, CPU, m) { m.impl("adam8_update", adam8_update_cpu); }
 

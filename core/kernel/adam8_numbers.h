@@ -10,7 +10,7 @@ namespace t2i {
 
 // As the names of torch.optim.AdamW have them.
 struct Adam8Options {
-  double learning_rate, beta1, beta2, epsilon, weight_decay;
+  double learning_rate, beta1, beta2, adam_epsilon, weight_decay;
 };
 
 // base^n by squaring: products alone, which hosts and devices round alike. Their pow() do not.
@@ -30,7 +30,7 @@ T2I_HOST_DEVICE inline Adam8Numbers adam8_numbers(const Adam8Options& o, float s
   a.beta2 = static_cast<float>(o.beta2), a.one_minus_beta2 = static_cast<float>(1 - o.beta2);
   a.step_size = static_cast<float>(o.learning_rate / (1 - whole_power(o.beta1, t)));
   a.denominator = static_cast<float>(sqrt(1 - whole_power(o.beta2, t)));
-  a.added = static_cast<float>(o.epsilon);
+  a.added = static_cast<float>(o.adam_epsilon);
   a.kept = static_cast<float>(1 - o.learning_rate * o.weight_decay);
   return a;
 }
