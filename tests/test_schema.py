@@ -29,8 +29,8 @@ def judged(schema, text):
 
 def loaded(tmp_path, text):
     """What t2i says of it; a model that is not there is not the configuration's fault."""
-    (tmp_path / "a.yaml").write_text(text + "\nmodel: {path: /nowhere/at/all}\ndata: {path: d}\noutput: o\n")
-    done = subprocess.run([T2I, "run", "a.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    (tmp_path / "a.yaml").write_text(text)
+    done = subprocess.run([T2I, "run", "a.yaml", "--model", "/nowhere/at/all", "--data", "d", "--output", "o"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode in (66, 78), done.stderr
     return done.returncode == 66 and "[T2I-E2011]" in done.stderr
 
@@ -74,7 +74,7 @@ WRONG = ["trian: {}", "train: {seeds: 1}", "train: {seed: -1}", "train: {seed: 1
 @pytest.mark.parametrize("text", RIGHT)
 def test_what_t2i_accepts(schema, text, tmp_path):
     assert judged(schema, text) == []
-    assert loaded(tmp_path, text) or "mine.so" in text or "plugin" in text or "task" in text or "loss" in text  # those are asked when the model is there
+    assert loaded(tmp_path, text)
 
 
 @pytest.mark.parametrize("text", WRONG)
