@@ -7,6 +7,7 @@
 
 #include "core/base/forked.h"
 #include "core/base/version.h"
+#include "core/config/schema_check.h"
 #include "core/plug/descriptors.h"
 
 namespace t2i {
@@ -69,6 +70,10 @@ Catalog read_catalog(const std::vector<std::string>& extra) {
     }
     ++catalog.libraries;
     for (Component& c : components_of(**plugin, file)) {
+      if (auto wrong = schema_problems(c.schema); !wrong.empty()) {
+        catalog.refused.push_back({file.string(), fmt::format("{} '{}' declares options wrongly: {}", c.kind, c.id, wrong[0]), "", "tell the plugin's author", "E1012", Exit::config});
+        continue;
+      }
       auto [there, fresh] = offers.try_emplace({c.kind, c.id}, Offer{c.kind, c.id, c.doc, c.schema, c.opens, c.path});
       if (!fresh)
         catalog.refused.push_back({file.string(), fmt::format("{} '{}' is already offered by {}", c.kind, c.id, there->second.path), "",
