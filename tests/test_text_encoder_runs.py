@@ -119,7 +119,8 @@ def test_the_other_name_of_t5s_embedding(place):
 
 
 def test_updates_inside_backward_are_those_after_it(place):
-    changes = {"train__max_grad_norm": 0, "train__gradient_accumulation_steps": 1}
+    # An epsilon above the noise of gradients that are zero but for rounding, as those of the keys' biases are.
+    changes = {"train__max_grad_norm": 0, "train__gradient_accumulation_steps": 1, "optimizer__adam_epsilon": 1e-5}
     after, inside = run(place, "after", **changes), run(place, "inside", **{**changes, **FUSED})
     assert [m["loss"] for m in metrics(inside)] == pytest.approx([m["loss"] for m in metrics(after)], rel=1e-6)
     mine, theirs = saved(inside), saved(after)
@@ -130,7 +131,7 @@ def test_updates_inside_backward_are_those_after_it(place):
 
 
 def test_two_processes_train_what_one_does(place):
-    small = {"optimizer__adam_epsilon": 1e-6}  # test_two_processes_train.py says why
+    small = {"optimizer__adam_epsilon": 1e-5}  # test_two_processes_train.py says why
     one = run(place, "one", **small, env=clean_environment())
     two = [str(x) for x in arguments(place, "two", **small, train__train_batch_size=1)]
     finish(start(2, two), [0, 0])

@@ -24,7 +24,7 @@ from make_folders import make_sd3, make_sd15, make_sdxl
 PLAN = types.SimpleNamespace(STEPS=6, BATCH=2, ACCUMULATE=2, SEED=42, WARMUP=2, DROPOUT=0.3, EPSILON=1e-5)
 COMMON = settings(data__resolution=16, data__num_workers=1, train__num_threads=1, train__mixed_precision="fp32", train__seed=PLAN.SEED, train__max_train_steps=PLAN.STEPS,
                   train__train_batch_size=PLAN.BATCH, train__gradient_accumulation_steps=PLAN.ACCUMULATE, optimizer__lr_scheduler="cosine",
-                  optimizer__lr_warmup_steps=PLAN.WARMUP, optimizer__adam_epsilon=PLAN.EPSILON, task__conditioning_dropout_prob=PLAN.DROPOUT,
+                  optimizer__lr_warmup_steps=PLAN.WARMUP, optimizer__adam_epsilon=PLAN.EPSILON, train__null_text="encoded", task__conditioning_dropout_prob=PLAN.DROPOUT,
                   train__log_every_steps=1, validation__every_steps=0, checkpoint__every_steps=0)
 MAKE = {"sd15": make_sd15, "sdxl": make_sdxl, "sd3": lambda folder, **more: make_sd3(folder, t5={}, **more)}
 ENCODERS = {"sd15": ["text_encoder"], "sdxl": ["text_encoder", "text_encoder_2"], "sd3": ["text_encoder", "text_encoder_2", "text_encoder_3"]}
