@@ -40,21 +40,23 @@ def store_as(folder, rounded, stored):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Of each family three folders whose denoisers have the same numbers: FAMILY-TYPE holds them in that type, FAMILY-TYPE-wide
-    in float32."""
     root = tmp_path_factory.mktemp("held")
-    for family, make in MAKE.items():
-        for word, dtype in TYPES.items():
-            for name, stored in ((f"{family}-{word}", dtype), (f"{family}-{word}-wide", torch.float32)):
-                make(str(root / name))
-                store_as(root / name, dtype, stored)
     triplet_data(root / "data", count=8)
     return root
 
 
+def folder_of(place, name):
+    """FAMILY-TYPE has its denoiser in that type, FAMILY-TYPE-wide the same numbers in float32."""
+    family, word, *wide = name.split("-")
+    if not (place / name).exists() and family in MAKE and word in TYPES:
+        MAKE[family](str(place / name))
+        store_as(place / name, TYPES[word], torch.float32 if wide else TYPES[word])
+    return place / name
+
+
 def run(place, model, name, *more, task="text", code=0, env=None, **changes):
     out = place / name
-    done = t2i("run", "--task", task, "--model", place / model, "--data", place / "data", "--output", out, *TRAIN,
+    done = t2i("run", "--task", task, "--model", folder_of(place, model), "--data", place / "data", "--output", out, *TRAIN,
                *(AS_CAPTIONS if task == "text" else []), *settings(**changes), *more, code=code, env=env)
     return out, done.stderr
 
@@ -110,11 +112,11 @@ def test_as_exact_as_asked(place):
 
 def test_a_text_encoder_beside_adapters_is_computed_in_float32(place):
     changes = dict(lora__rank=2, lora__text_encoders="[text_encoder]", train__mixed_precision="no")
-    for name, stored in (("encoder", torch.bfloat16), ("encoder-wide", torch.float32)):
+    for name, stored in (("encoder-held", torch.bfloat16), ("encoder-wide", torch.float32)):
         make_sd15(str(place / name))
         path = place / name / "text_encoder" / "model.safetensors"
         save_file({n: t.to(torch.bfloat16).to(stored) if t.is_floating_point() else t for n, t in load_file(path).items()}, path, {"format": "pt"})
-    held, said = run(place, "encoder", "encoder-run", **changes)
+    held, said = run(place, "encoder-held", "encoder-run", **changes)
     assert "held in bfloat16: text_encoder (" in said and "unet (" not in said
     assert bits(held) == bits(run(place, "encoder-wide", "encoder-wide-run", **changes)[0])
 
@@ -170,9 +172,9 @@ def test_predictions_and_gradients_are_those_of_pefts_rounded_base(name, dtype, 
 @pytest.mark.parametrize("task", ["text", "ip2p"])
 def test_final_has_frozen_weights_as_they_were(place, tmp_path, task):
     """In ip2p the first layer is widened and here not trained: its new channels are zeros, the old ones as they were."""
-    make_sd15(str(place / "exact"), seed=4)
-    before = load_file(network_of(place / "exact"))
-    out, said = run(place, "exact", f"final-{task}", task=task, model__dtype="bfloat16", train__parameters="[attention]", train__mixed_precision="bf16")
+    make_sd15(str(place / "exact-weights"), seed=4)
+    before = load_file(network_of(place / "exact-weights"))
+    out, said = run(place, "exact-weights", f"final-{task}", task=task, model__dtype="bfloat16", train__parameters="[attention]", train__mixed_precision="bf16")
     assert "held in bfloat16" in said
     after = load_file(network_of(out / "final"))
     state = load_file(out / "checkpoint-3" / "state.safetensors")
@@ -237,7 +239,7 @@ def test_half_of_the_weights_memory(place, wide, again, mixed):
 
 def test_the_plan_says_how_weights_are_held(place):
     def label(**changes):
-        given = ["--task", "text", "--model", place / "sd15-bfloat16", "--data", place / "data", *TRAIN, *AS_CAPTIONS, *settings(lora__rank=2, **changes)]
+        given = ["--task", "text", "--model", folder_of(place, "sd15-bfloat16"), "--data", place / "data", *TRAIN, *AS_CAPTIONS, *settings(lora__rank=2, **changes)]
         lines = t2i("plan", *given).stdout.splitlines()
         return next(line for line in lines if "weights of unet" in line)
 
