@@ -100,9 +100,9 @@ std::optional<Error> Observers::finish(Exit result, const Done& done) {
   const std::string word = result == Exit::done ? "done" : "stopped";
   s.logbook->record("end", word);
   if (s.report) {
-    s.report->finish(word);
+    const bool written = s.report->finish(word);
     s.tell_problem();
-    if (std::error_code none; std::filesystem::exists(s.report->file(), none)) s.tell("report: " + s.report->file().string());
+    if (written) s.tell("report: " + s.report->file().string());
   }
   s.finish_wandb(word, result == Exit::done ? wandb_patience_seconds : wandb_patience_when_stopped_seconds);
   if (result != Exit::done || s.config.hub.repo.empty()) return std::nullopt;

@@ -17,7 +17,7 @@ struct ReportWriter::State {
   Path file;
   std::mutex mutex;  // for what follows
   std::condition_variable changed;
-  bool asked = false, busy = false, ending = false, told = false;
+  bool asked = false, busy = false, ending = false, told = false, written = false;
   std::string status = "running", problem;
   std::thread thread;
 
@@ -33,6 +33,7 @@ struct ReportWriter::State {
       why = e.what();
     }
     std::lock_guard lock(mutex);
+    written = why.empty();
     if (!told && problem.empty()) problem = why;
   }
 
@@ -77,11 +78,12 @@ void ReportWriter::ask() {
   state_->changed.notify_all();
 }
 
-void ReportWriter::finish(const std::string& status) {
+bool ReportWriter::finish(const std::string& status) {
   std::unique_lock lock(state_->mutex);
   state_->status = status, state_->asked = true;
   state_->changed.notify_all();
   state_->changed.wait(lock, [&] { return !state_->asked && !state_->busy; });
+  return state_->written;
 }
 
 std::string ReportWriter::problem() {

@@ -17,8 +17,8 @@ class ReportWriter {
 
   // Returns at once; the page is written as soon as the last one is. Asking twice meanwhile is asking once.
   void ask();
-  // The last page, with what became of the run (RunFolder::status), written when this returns.
-  void finish(const std::string& status);
+  // The last page, with what became of the run (RunFolder::status), written when this returns; false where it is not.
+  bool finish(const std::string& status);
   // Why the first page that could not be written was not; said once, else empty.
   std::string problem();
 
