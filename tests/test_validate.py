@@ -162,7 +162,7 @@ def test_json_has_what_the_text_has(tmp_path, monkeypatch):
     # 7 (an empty caption) and the copies train; 0 and 1, too.
     assert got["usable"] == 5
     listed = {p["kind"]: p["listed"] for p in got["problems"]}
-    assert [e["where"] for e in listed["bad_json"]] == ["set/metadata.jsonl:4:2", "set/metadata.jsonl:5:23"]
+    assert [e["where"] for e in listed["bad_json"]] == ["set/metadata.jsonl:4:2", "set/metadata.jsonl:5:28"]
     assert "Did you mean file_name?" in listed["missing_field"][0]["what"]
     assert listed["duplicate"][0]["where"] == "set/metadata.jsonl:12" and "metadata.jsonl:2" in listed["duplicate"][0]["what"]
     assert listed["duplicate"][1]["where"] == "set/metadata.jsonl:13" and "metadata.jsonl:1" in listed["duplicate"][1]["what"]

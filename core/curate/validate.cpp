@@ -53,13 +53,13 @@ void count_tokens(Session& session, const Dataset& dataset, const WantedColumns&
   report.counted_tokens = true;
 }
 
-// "no valid image-caption pairs found", with what was looked for and what is there.
+// "No valid image-caption pairs found", with what was looked for and what is there.
 Error nothing_found(const ValidationReport& report, const WantedColumns& wanted, const std::string& seen) {
   const auto images = static_cast<size_t>(std::ranges::count_if(wanted.columns, [](const ColumnSpec& c) { return c.is_image; }));
   const bool pair = images == 1 && wanted.columns.size() == 2;
   std::vector<std::string> why;
   for (const ProblemKind& kind : report.problems.kinds()) why.push_back(fmt::format("{} {}", kind.count, kind.name));
-  std::string what = pair ? "no valid image-caption pairs found" : "no valid rows found";
+  std::string what = pair ? "No valid image-caption pairs found" : "No valid rows found";
   const ProblemKind* first = report.problems.empty() ? nullptr : &report.problems.kinds().front();
   if (report.rows == 0 && first) what += ": " + first->first.front().what;
   else what += fmt::format(": looked at {} of {}{}; problems: {}", counted(report.rows, "row"), report.layout, seen.empty() ? "" : "; " + seen, fmt::join(why, ", "));

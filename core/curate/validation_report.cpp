@@ -88,7 +88,7 @@ std::string report_text(const ValidationReport& r) {
   std::string text = fmt::format("{}: {} in {}", r.path, counted(r.rows, "row"), r.layout.empty() ? "it" : r.layout);
   if (r.samples > r.rows) text += fmt::format(", {} an epoch with their repeats", number(r.samples));
   text += fmt::format("\n{}{}\n", columns_text(r.columns), r.task.empty() ? "" : fmt::format(", as the task {} wants them", r.task));
-  text += fmt::format("{} of {} can be used; {}\n", number(r.usable), counted(r.rows, "row"),
+  if (r.rows) text += fmt::format("{} of {} can be used; {}\n", number(r.usable), counted(r.rows, "row"),
                       r.decoded ? counted(r.pictures, "picture") + " decoded" : "the headers of " + counted(r.pictures, "picture") + " were read (--decode reads all of them)");
   if (!r.sizes.empty()) text += "sizes: " + sizes_text(r) + "\n";
   for (const ProblemKind& kind : r.problems.kinds()) {
