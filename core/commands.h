@@ -44,6 +44,7 @@ struct GenerateOptions {
   std::string format = "simple";  // simple, coco
   std::string output;             // a .png for one image, else a folder
   std::string latents, save_latents;
+  bool resume = false;  // pictures that are there with the same parameters stay
   std::string dtype = "float32", device = "auto";
   std::vector<std::string> plugin_paths;
 };
@@ -102,6 +103,21 @@ struct ConvertOptions {
   std::vector<std::string> plugin_paths;
 };
 
+// "cache": what a run's pictures and texts were encoded to.
+struct CacheOptions {
+  std::string action;  // build, list, verify, rm, gc
+  Config config;       // build; the others: data.path or data.cache_dir, unless `folder` is given
+  std::string folder;  // of the cache
+  bool for_config = false;  // gc: the configuration names a model, whose entries stay while others go
+  std::vector<std::string> sources, texts, kinds, encoders;  // list, rm: patterns (* is any text); beginnings of digests
+  bool all = false;         // rm
+  bool rehash = false;      // build: every file is read again
+  bool fix = false;         // verify: what is damaged is taken out
+  bool dry_run = false;     // build, rm, gc: only say it
+  bool json = false;
+  std::vector<std::string> plugin_paths;
+};
+
 // "plugins": what is there, what one offers, whether a library keeps its contract.
 struct PluginsOptions {
   std::string action;   // list, info, check
@@ -112,6 +128,12 @@ struct PluginsOptions {
   bool json = false;        // check: one JSON object instead of lines
   bool in_process = false;  // check: not in child processes
   std::vector<std::string> plugin_paths;
+};
+
+// "doctor": what the engine has to say of LibTorch, GPUs and plugins, as JSON (EngineFacts of core/doctor/machine.h).
+struct DoctorOptions {
+  std::vector<std::string> plugin_paths;
+  nlohmann::json* facts = nullptr;
 };
 
 }  // namespace t2i

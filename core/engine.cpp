@@ -7,8 +7,10 @@
 
 #include "core/commands.h"
 #include "core/base/launcher_report.h"
+#include "core/cache_command.h"
 #include "core/curate/convert.h"
 #include "core/curate/validate.h"
+#include "core/doctor_probe.h"
 #include "core/export.h"
 #include "core/generate.h"
 #include "core/memory/host_allocator.h"
@@ -51,8 +53,10 @@ extern "C" int t2i_engine_command(const char* command, const void* options) {
     if (name == "generate") return generate_command(*static_cast<const GenerateOptions*>(options));
     if (name == "export") return export_command(*static_cast<const ExportOptions*>(options));
     if (name == "plan") return plan_command(*static_cast<const PlanOptions*>(options));
+    if (name == "doctor") return doctor_command(*static_cast<const DoctorOptions*>(options));
     if (name == "validate") return validate_command(*static_cast<const ValidateOptions*>(options));
     if (name == "convert") return convert_command(*static_cast<const ConvertOptions*>(options));
+    if (name == "cache") return cache_command(*static_cast<const CacheOptions*>(options));
     if (name == "plugins") return plugins_command(*static_cast<const PluginsOptions*>(options));
     if (name == "probe") return probe_command(*static_cast<const ProbeOptions*>(options));
     say({"engine", "has no command '" + std::string(name) + "'", "bin/t2i and libt2i_engine.so are of different builds", "build both again", "E9002", Exit::failed});

@@ -9,6 +9,7 @@
 
 #include "core/adapters.h"
 #include "core/checkpoint/pipeline_folder.h"
+#include "core/metric/job_progress.h"
 #include "core/model/tensor_source.h"
 #include "core/precision/device.h"
 #include "core/quantization.h"
@@ -205,8 +206,11 @@ int export_command(const ExportOptions& options) {
   if (!options.loras.empty()) e.adapters.emplace(*session, options.loras);
   if (!options.dtype.empty()) e.dtype = dtype_from(options.dtype, "--dtype");
   require_parts(*session, {"denoiser"});
+  JobProgress progress;
+  progress.watch_files();
   if (options.format == "single-file") write_single_file(e);
   else write_folder(e);
+  progress.clear();
   for (const std::string& notice : session->notices) fmt::print(stderr, "notice: {}\n", printable(notice));
   for (const std::string& notice : e.told) fmt::print(stderr, "notice: {}\n", printable(notice));
   fmt::print("{}\n", printable(options.output));

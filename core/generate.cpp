@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <set>
 
@@ -16,9 +15,11 @@
 #include "core/generate/picture_folder.h"
 #include "core/generate/prompts.h"
 #include "core/generate/source_image.h"
+#include "core/metric/job_progress.h"
 #include "core/plug/long_texts.h"
 #include "core/precision/device.h"
 #include "core/session.h"
+#include "core/train/stop_signal.h"
 
 namespace t2i {
 namespace {
@@ -111,8 +112,19 @@ std::vector<TextAt> texts_at(const std::vector<Prompt>& prompts, const std::stri
   return texts;
 }
 
-void show_progress(size_t picture, size_t pictures, size_t step, size_t steps) {
-  if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\x1b[K{} of {} pictures · step {} of {}{}", picture, pictures, step, steps, step == steps ? "\r\x1b[K" : "");
+// How many of the pictures this process draws.
+size_t own_share(size_t pictures, size_t batch, const Group& group) {
+  size_t own = 0;
+  for (size_t first = 0; first < pictures; first += batch)
+    if (static_cast<int>(first / batch % static_cast<size_t>(group.world())) == group.rank()) own += std::min(batch, pictures - first);
+  return own;
+}
+
+// Between two steps: what is drawn is on the disk, so the same command can go on from there.
+void stop_if_asked(size_t drawn, size_t of) {
+  if (!stop_signal()) return;
+  fail({"t2i generate", fmt::format("stopped by a signal after {} of {} pictures", drawn, of), "", "the same command with --resume draws the others", "E8060",
+        Exit::preempted});
 }
 
 }  // namespace
@@ -153,11 +165,15 @@ int generate_command(const GenerateOptions& options) {
   Json schedule_now = schedule->config;
   if (adapters) schedule_now.update(adapters->scheduler_changes());
   SchedulerFile scheduler = scheduler_for(model, session->task->id(), schedule_now, schedule->config_path.string());
-  int64_t steps = options.steps.value_or(model.about().value("default_steps", int64_t{50}));
+  int64_t steps = options.steps.value_or(model.default_steps(session->task->id()));
   make_sampler(options.sampler, scheduler,
                sampler_options_for(model, steps, size.width, size.height));  // its problems before weights are read
 
   // Text encoders can be larger than what draws: where all texts take less, they are encoded and the encoders go first.
+  JobProgress::Setup shown = JobProgress::on_stderr();
+  shown.silent = !group->is_first();
+  JobProgress progress(shown);
+  progress.watch_files();
   load_role(*session, config, "text_encoder", dtype);
   if (adapters) adapters->attach(*session, "text_encoder");
   for (std::string& notice : long_texts_notices(model, texts_at(prompts, options.negative), "prompt")) session->notices.push_back(std::move(notice));
@@ -165,6 +181,7 @@ int generate_command(const GenerateOptions& options) {
   load_role(*session, config, "vae", at::kFloat);  // half precision shows in the picture, and float16 overflows in some
   load_role(*session, config, "denoiser", dtype);
   if (adapters) adapters->attach(*session, "denoiser");
+  progress.clear();
   if (group->is_first())
     for (const std::string& notice : session->notices) fmt::print(stderr, "notice: {}\n", printable(notice));
 
@@ -180,6 +197,15 @@ int generate_command(const GenerateOptions& options) {
   SourceImages sources(size, model.place_px(), session->device);
   std::vector<Json> described(pictures.size());
   auto batch = static_cast<size_t>(options.batch);
+  const size_t own = own_share(pictures.size(), batch, *group);
+  size_t drawn = 0, kept = 0;
+  auto describe = [&](size_t i, DrawnSize its) {
+    about.prompt = pictures[i].text, about.negative = pictures[i].negative, about.seed = pictures[i].seed;
+    about.width = its.width, about.height = its.height;
+    described[i] = PictureFolder::describe(its.width, its.height, pictures[i].text, pictures[i].seed);
+    return parameters_text(about);
+  };
+  install_stop_signals();
   for (size_t i = 0; i < pictures.size();) {
     size_t chunk = i / batch, chunk_end = std::min(pictures.size(), (chunk + 1) * batch);
     if (static_cast<int>(chunk % static_cast<size_t>(group->world())) != group->rank()) {
@@ -190,30 +216,44 @@ int generate_command(const GenerateOptions& options) {
     DrawnSize now = size;
     size_t first = i;
     for (; i < chunk_end; ++i) {
+      DrawnSize its = size;
       PaintJob job{pictures[i].text, pictures[i].negative, pictures[i].seed, {}, latents.noise(i)};
       if (painter.needs_source()) {
         job.source = sources.load(pictures[i].image);
-        DrawnSize its{job.source.size(3), job.source.size(2)};
+        its = {job.source.size(3), job.source.size(2)};
         if (!jobs.empty() && its != now) break;
-        now = its;
       }
+      if (options.resume && folder.holds(i, describe(i, its))) {
+        if (!jobs.empty()) break;
+        first = i + 1, ++kept, ++drawn;
+        continue;
+      }
+      now = its;
       jobs.push_back(std::move(job));
     }
+    if (jobs.empty()) continue;
     latents.require(now, model.downscale());
     auto sampler = make_sampler(options.sampler, scheduler, sampler_options_for(model, steps, now.width, now.height));
     Painted painted = painter.paint(jobs, now.width, now.height, *sampler,
-                                    [&](size_t step, size_t of) { show_progress(first + 1, pictures.size(), step, of); });
+                                    [&](size_t step, size_t of) {
+                                      stop_if_asked(drawn, own);
+                                      const double share = static_cast<double>(step) / static_cast<double>(of);
+                                      progress.update("drawing", static_cast<double>(drawn) + static_cast<double>(jobs.size()) * share, static_cast<double>(own),
+                                                      fmt::format("step {} of {}", step, of));
+                                    });
+    progress.clear();
     at::Tensor rgb = to_rgb8(painted.pixels);
     for (size_t k = 0; k < jobs.size(); ++k) {
-      about.prompt = jobs[k].prompt, about.negative = jobs[k].negative, about.seed = jobs[k].seed;
-      about.width = now.width, about.height = now.height;
       at::Tensor one = rgb[static_cast<int64_t>(k)];
-      Path written = folder.write(first + k, now.width, now.height, {one.data_ptr<uint8_t>(), one.nbytes()}, parameters_text(about));
-      described[first + k] = PictureFolder::describe(now.width, now.height, jobs[k].prompt, jobs[k].seed);
+      Path written = folder.write(first + k, now.width, now.height, {one.data_ptr<uint8_t>(), one.nbytes()}, describe(first + k, now));
       fmt::print("{}\n", printable(written.string()));
     }
+    std::fflush(stdout);
+    drawn += jobs.size();
     latents.keep(painted.noise, painted.latents);
   }
+
+  if (kept) fmt::print(stderr, "notice: {} pictures were there already\n", kept);
 
   // What the processes know of their pictures, put together.
   for (const std::string& text : group->gather_text(Json(described).dump(), "annotations")) {

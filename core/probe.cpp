@@ -90,7 +90,7 @@ Tensors step(Probe& p) {
   ParamStore& denoiser = config.lora.rank ? load_denoiser(*p.session, config, p.dtype)
                                           : load_part(*p.session, config, p.model().denoiser(), p.dtype, [&](const std::string& name) {
                                               return p.options.grads && matches_any(name, trained);
-                                            });
+                                            }, p.options.grads && !trained.empty() ? FrozenAs::model_dtype : FrozenAs::the_part);
   const bool asked = config.positions.contains("train.gradient_checkpointing");
   denoiser.recompute.every = asked && config.train.gradient_checkpointing ? config.train.checkpoint_every_n_blocks : 0;
   at::AutoGradMode with_grad(p.options.grads);
@@ -105,7 +105,9 @@ Tensors step(Probe& p) {
 
 }  // namespace
 
-int probe_command(const ProbeOptions& options) {
+int probe_command(const ProbeOptions& asked) {
+  ProbeOptions options = asked;
+  if (options.config.model.dtype == "auto") options.config.model.dtype = "float32";  // --dtype says it
   static const std::map<std::string, Tensors (*)(Probe&)> pieces{{"tokens", tokens_of}, {"text", text},       {"encode", encode},
                                                                  {"decode", decode},    {"forward", forward}, {"step", step}};
   auto piece = pieces.find(options.what);

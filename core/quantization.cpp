@@ -1,5 +1,6 @@
 #include "core/quantization.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,6 +24,19 @@ const TensorEntry* first_packed(const WeightSet& weights) {
   for (const auto& [name, entry] : weights.tensors)
     if (is_packed(*entry) && (entry->dtype == Dtype::i8 || !beside(weights, *entry).empty())) return entry;
   return nullptr;
+}
+
+// A weight that was widened for the task and is not trained: what is added sees nothing (core/model/load.cpp).
+TensorSource widened_source(const Parameter& p, const TensorEntry& entry, const WeightSet& weights) {
+  TensorSource source{p.name, entry.dtype, p.shape, {}, {}};
+  source.produce = [&entry, &weights, shape = p.shape](const ByteSink& sink) {
+    const at::Tensor narrow = stored_tensor(entry);
+    const at::Tensor wide = at::zeros(shape, narrow.options());
+    wide.narrow(1, 0, narrow.size(1)).copy_(narrow);
+    sink(std::span(static_cast<const std::byte*>(wide.const_data_ptr()), wide.nbytes()));
+    weights.unload(entry);
+  };
+  return source;
 }
 
 // Adds to the modules that readers must not take for packed ones.
@@ -106,6 +120,8 @@ std::vector<TensorSource> sources_beside_trained(const Session& session, const P
       if (entry && is_packed(*entry)) no_longer_packed.push_back(module_of(p.name));
     } else if (is_packed(*entry)) {
       std::ranges::move(packed_sources(p.name, *entry, weights), std::back_inserter(sources));
+    } else if (p.name == rules.widened && entry->shape != p.shape) {
+      sources.push_back(widened_source(p, *entry, weights));
     } else {
       sources.push_back(converted_source(p.name, *entry, weights, std::nullopt, /*no_float8=*/true));
     }

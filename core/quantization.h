@@ -30,8 +30,8 @@ bool holds_packed(const WeightSet& weights);
 std::vector<TensorSource> sources_in_form(const Session& session, const ModelPart& part, const WeightSet& weights, const std::string& asked,
                                           std::optional<at::ScalarType> dtype, Json& config);
 
-// Those of a part of which some parameters were trained and others were never held unpacked: `trained` as they are now,
-// the rest as the folder has it, each under its parameter's name.
+// Those of a part of which some parameters were trained and others are not held as exactly as the folder has them: `trained`
+// as they are now, the rest as the folder has it, each under its parameter's name and in its parameter's shape.
 std::vector<TensorSource> sources_beside_trained(const Session& session, const ParamStore& store, const WeightSet& weights,
                                                  const std::function<TensorSource(const Parameter&)>& trained, Json& config);
 

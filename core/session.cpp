@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "core/base/number_text.h"
 #include "core/config/schema_check.h"
@@ -217,16 +219,47 @@ LoadRules load_rules(const Session& s, const std::string& part) {
   return rules;
 }
 
+// The type that all weights have that will be frozen and not packed; nothing where they have several.
+static std::optional<at::ScalarType> stored_type(const ParamStore& store, const WeightSet& weights, const LoadRules& rules,
+                                                 const std::function<bool(const std::string&)>& is_trained,
+                                                 const std::function<bool(const Parameter&)>& is_packed) {
+  std::optional<at::ScalarType> type;
+  for (const Parameter& p : store.parameters) {
+    const TensorEntry* entry = find_tensor(weights, p.name, rules);
+    if (!entry || (p.init != "buffer" && is_trained(p.name)) || is_packed(p)) continue;
+    const at::ScalarType own = scalar_type(entry->dtype);
+    if (type && *type != own) return std::nullopt;
+    type = own;
+  }
+  return type;
+}
+
+// `asker`: what the user wrote the type in.
+static at::ScalarType told_of(Session& s, const std::string& part, const HeldType& held, const char* asker) {
+  if (!held.refused.empty())
+    s.notices.push_back(fmt::format("{} is held in float32: it is not made for {}, which {} asks for", shown_folder(s, part), held.refused, asker));
+  return held.type;
+}
+
+static at::Device held_on(const Session& s) { return s.held_as_on_gpu ? at::Device(at::kCUDA) : s.device; }
+
 ParamStore& load_part(Session& s, const Config& config, const std::string& part, at::ScalarType dtype,
-                      const std::function<bool(const std::string&)>& is_trained) {
+                      const std::function<bool(const std::string&)>& is_trained, FrozenAs frozen) {
   const ModelPart* files = s.folder.part(part).take();
   ParamStore& store = s.model->build(part);
   WeightSet weights = weights_from(s, *files, config.model.variant);
   LoadRules rules = load_rules(s, part);
   rules.seed = static_cast<uint64_t>(config.train.seed);
   const char* key = part == s.model->denoiser() ? "model.quantization" : "model.text_encoder_quantization";
-  auto is_packed = packing_of(weights, rules, quantization_of(s, config.model, part), key);
-  store.allocate(dtype, s.device, is_trained, is_packed);
+  const bool in_full = std::ranges::count(config.train.text_encoders, part) > 0;  // what of it is not trained stays as it is
+  auto is_packed = packing_of(weights, rules, in_full ? "none" : quantization_of(s, config.model, part), key);
+  at::ScalarType held = dtype;
+  if (frozen == FrozenAs::model_dtype && dtype == at::kFloat)  // a part in half precision is held in nothing wider
+    held = told_of(s, part,
+                   held_type_beside_trained(config.model.dtype, config.train.mixed_precision, held_on(s), s.model->about().at("parts").at(part),
+                                              stored_type(store, weights, rules, is_trained, is_packed)),
+                   "model.dtype");
+  store.allocate(dtype, s.device, is_trained, is_packed, held);
   for (std::string& notice : load_weights(store, weights, rules)) s.notices.push_back(std::move(notice));
   return store;
 }
@@ -243,49 +276,54 @@ void require_parts(const Session& s, const std::vector<std::string>& roles) {
   if (!errors.empty()) throw Failure(std::move(errors));
 }
 
-// `asker`: what the user wrote the type in.
-static at::ScalarType told_of(Session& s, const std::string& part, const HeldType& held, const char* asker) {
-  if (!held.refused.empty())
-    s.notices.push_back(fmt::format("{} is held in float32: it is not made for {}, which {} asks for", shown_folder(s, part), held.refused, asker));
-  return held.type;
-}
-
 void load_role(Session& s, const Config& config, const std::string& role, at::ScalarType dtype) {
   for (const std::string& part : s.model->parts(role))
     if (!s.model->has(part)) load_part(s, config, part, told_of(s, part, held_type(dtype, s.model->about().at("parts").at(part)), "--dtype"));
 }
 
 static at::ScalarType frozen_dtype(Session& s, const Config& config, const std::string& part) {
-  HeldType held =
-      held_type(config.model.dtype, config.train.mixed_precision, s.held_as_on_gpu ? at::Device(at::kCUDA) : s.device,
-                s.model->about().at("parts").at(part));
-  return told_of(s, part, held, "model.dtype");
+  return told_of(s, part, held_type(config.model.dtype, config.train.mixed_precision, held_on(s), s.model->about().at("parts").at(part)), "model.dtype");
 }
 
 void load_frozen_role(Session& s, const Config& config, const std::string& role) {
-  for (const std::string& part : s.model->parts(role))
-    if (!s.model->has(part)) load_part(s, config, part, frozen_dtype(s, config, part));
+  for (const std::string& part : s.model->parts(role)) {
+    if (s.model->has(part) || std::ranges::count(config.train.text_encoders, part)) continue;
+    // What gradients pass through is computed as what is trained.
+    if (std::ranges::count(config.lora.text_encoders, part))
+      load_part(s, config, part, at::kFloat, [](const std::string&) { return false; }, FrozenAs::model_dtype);
+    else load_part(s, config, part, frozen_dtype(s, config, part));
+  }
 }
 
 std::string lower_precision_text(const Session& s, const std::vector<std::string>& roles) {
   std::map<std::string, std::string> parts_by_type;
   for (const std::string& role : roles)
     for (const std::string& part : s.model->parts(role)) {
-      const at::Tensor& held = s.model->store(part).frozen;
-      if (!held.defined() || held.scalar_type() == at::kFloat) continue;
-      std::string& list = parts_by_type[dtype_name(held.scalar_type())];
-      list += fmt::format("{}{} ({})", list.empty() ? "" : ", ", part, bytes_text(held.nbytes()));
+      if (!s.model->has(part)) continue;  // a cache stands in for it
+      const ParamStore& store = s.model->store(part);
+      if (!store.held_bytes() || store.frozen_dtype == at::kFloat) continue;
+      std::string& list = parts_by_type[dtype_name(store.frozen_dtype)];
+      list += fmt::format("{}{} ({})", list.empty() ? "" : ", ", part, bytes_text(store.held_bytes()));
     }
   std::string text;
   for (const auto& [type, parts] : parts_by_type) text += (text.empty() ? "held in " : "; in ") + type + ": " + parts;
   return text;
 }
 
-// What a model with this scheduler predicts: flows of their own class do not say it, and where nothing is said it is epsilon.
-static std::string prediction_of(const Json& schedule) {
-  if (SchedulerFile(schedule, "").is_flow()) return "flow_prediction";
-  const auto said = schedule.find("prediction_type");
-  return said != schedule.end() && said->is_string() ? said->get<std::string>() : "epsilon";
+std::string held_as(const ParamStore& store) {
+  std::map<std::string, uint64_t> by_word;
+  if (store.trained.defined()) by_word[dtype_name(store.trained.scalar_type())] += store.trained.nbytes();
+  if (uint64_t held = store.held_bytes()) by_word[dtype_name(store.frozen_dtype)] += held;
+  for (const Parameter& p : store.parameters)
+    if (p.packed) by_word[packed_word(p.packed->form)] += p.packed->bytes();
+  std::vector<std::pair<uint64_t, std::string>> most_first;
+  uint64_t all = 0;
+  for (const auto& [word, bytes] : by_word) most_first.emplace_back(bytes, word), all += bytes;
+  std::ranges::sort(most_first, std::greater<>());
+  std::string text;
+  for (const auto& [bytes, word] : most_first)
+    if (bytes * 100 >= all) text += (text.empty() ? "" : ", ") + word;
+  return text;
 }
 
 std::string changed_prediction(const Session& session) {
@@ -293,7 +331,7 @@ std::string changed_prediction(const Session& session) {
   if (!scheduler) return "";
   Json later = scheduler->config;
   later.update(session.loss->about().value("scheduler", Json::object()));
-  const std::string before = prediction_of(scheduler->config), after = prediction_of(later);
+  const std::string before = SchedulerFile(scheduler->config, "").prediction(), after = SchedulerFile(later, "").prediction();
   if (before == after) return "";
   return fmt::format("the model was trained to predict \"{}\" ({}); loss '{}' teaches it to predict \"{}\"", before,
                      scheduler->config_path.string(), session.loss->id(), after);

@@ -4,5 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cmake --preset sanitize > /dev/null
-cmake --build --preset sanitize --target t2i_base_tests
+cmake --build --preset sanitize --target t2i_base_tests t2i_front_tests
 T2I_SOURCE_DIR="$PWD" build-sanitize/bin/t2i_base_tests --gtest_brief=1
+build-sanitize/bin/t2i_front_tests --gtest_brief=1

@@ -1,5 +1,6 @@
-"""What is trained, how the frozen weights are held, what is computed again, how many processes, which task, family, and
-optimizer: every pair of choices meets in some run, and each run does what it does without recompute, bit for bit.
+"""What is trained, how the frozen weights are held and where, what is computed again, how many processes, which task, family, and
+optimizer: every pair of choices meets in some run, and each run does what it does with all weights in place and without
+recompute, bit for bit.
 
 Broken by: two features that were each tested alone. A combination that cannot work is refused before anything is loaded.
 """
@@ -18,7 +19,9 @@ from make_folders import make_flux, make_sd15, make_sd3, make_sdxl
 MAKE = {"sd15": make_sd15, "sdxl": make_sdxl, "sd3": lambda folder: make_sd3(folder, t5={}), "flux": make_flux}
 CHOICES = {
     "trained": {"lora": dict(lora__rank=2), "dora": dict(lora__rank=2, lora__use_dora="true"), "full": {}},
-    "frozen": {"none": {}, "nf4": dict(model__quantization="nf4"), "int8": dict(model__quantization="int8")},
+    "texts": {"frozen": {}, "trained": dict(optimizer__text_encoder_lr=1e-5)},
+    "frozen": {"none": {}, "bfloat16": dict(model__dtype="bfloat16"), "nf4": dict(model__quantization="nf4"), "int8": dict(model__quantization="int8")},
+    "swap": {"none": {}, "3": dict(train__blocks_to_swap=3)},
     "again": {"every": dict(train__gradient_checkpointing="true"), "second": dict(train__checkpoint_every_n_blocks=2)},
     "processes": {1: {}, 2: {}},
     "task": {"text": {}, "ip2p": {}},
@@ -30,7 +33,7 @@ TRAIN = settings(data__resolution=16, data__num_workers=1, train__train_batch_si
 
 
 def possible(row):
-    return not (row["trained"] == "full" and row["frozen"] != "none")
+    return not (row["trained"] == "full" and (row["frozen"] in ("nf4", "int8") or row["swap"] != "none"))
 
 
 def pairs_of(row):
@@ -67,6 +70,8 @@ def train(place, row, name, **changes):
     chosen = {}
     for choice, value in row.items():
         chosen |= CHOICES[choice][value]
+    if row["texts"] == "trained":
+        chosen[f"{'train' if row['trained'] == 'full' else 'lora'}__text_encoders"] = "[text_encoder]"
     command = ["run", "--task", row["task"], "--model", place / row["family"], "--data", place / "data", "--output", out,
                *TRAIN, *(AS_CAPTIONS if row["task"] == "text" else []), *settings(**(chosen | changes))]
     if row["processes"] == 1:
@@ -84,11 +89,14 @@ def test_combination(place, number):
     out = train(place, row, f"{number}")
     losses = [m["loss"] for m in metrics(out)]
     assert len(losses) == 2 and np.isfinite(losses).all()
-    kept = train(place, row, f"{number}-kept", train__gradient_checkpointing="false")
+    kept = train(place, row, f"{number}-kept", train__gradient_checkpointing="false", train__blocks_to_swap=0)
     assert [m["loss"] for m in metrics(kept)] == losses
     assert sha256(kept / "checkpoint-2" / "state.safetensors") == sha256(out / "checkpoint-2" / "state.safetensors")
+    assert all(("lr/text_encoder" in m) == (row["texts"] == "trained") for m in metrics(out))
     if row["trained"] == "full":
         assert (out / "final" / "model_index.json").exists()
+        files = [folder / "text_encoder" / "model.safetensors" for folder in (out / "final", place / row["family"])]
+        assert (len({sha256(file) for file in files}) == 2) == (row["texts"] == "trained")
     else:
         record = json.loads((out / "final" / "adapter.json").read_text())
         assert record["layers"] > 0 and record["use_dora"] == (row["trained"] == "dora")
@@ -98,7 +106,7 @@ def test_combination(place, number):
 def test_every_pair_is_met():
     met = set().union(*map(pairs_of, ROWS))
     for (a, left), (b, right) in itertools.combinations(((c, v) for c in CHOICES for v in CHOICES[c]), 2):
-        if a != b and possible({"trained": "lora", "frozen": "none"} | {a: left, b: right}):
+        if a != b and possible({"trained": "lora", "frozen": "none", "swap": "none"} | {a: left, b: right}):
             assert ((a, left), (b, right)) in met
 
 

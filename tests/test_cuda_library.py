@@ -1,6 +1,6 @@
 """libt2i_cuda.so on a machine without a GPU: that it is built, that loading it gives the engine its kernels and NCCL, and
 that the kernels whose bits must equal the host's were compiled without contraction. Their arithmetic itself is compared on the
-host, in core/cuda/draw_test.cpp and unpack_test.cpp.
+host, in core/cuda/*_test.cpp.
 """
 
 import os
@@ -20,7 +20,7 @@ LOAD = """
 import ctypes, sys, torch
 lib = sys.argv[1]
 engine = ctypes.CDLL(f"{lib}/libt2i_engine.so", ctypes.RTLD_GLOBAL)
-ops = ("t2i::draw", "t2i::unpack_nf4", "t2i::unpack_int8")
+ops = ("t2i::draw", "t2i::unpack_nf4", "t2i::unpack_int8", "t2i::adam8_update", "t2i::join_halves", "t2i::split_halves", "t2i::round_stochastically")
 has = lambda key: all(torch._C._dispatch_has_kernel_for_dispatch_key(op, key) for op in ops)
 nccl = lambda: bool(ctypes.c_void_p.in_dll(engine, "_ZN3t2i17make_nccl_backendE").value)
 print(has("CPU"), has("CUDA"), nccl())
@@ -41,7 +41,7 @@ def test_the_engine_itself_links_no_cuda():
     assert not re.search(r"cuda|cudart|nccl", "\n".join(line for line in needed.splitlines() if "NEEDED" in line))
 
 
-@pytest.mark.parametrize("kernel", ["draw", "unpack"])
+@pytest.mark.parametrize("kernel", ["draw", "unpack", "adam8"])
 def test_kernels_are_compiled_without_contraction(tmp_path, kernel):
     rules = (BUILD / "build.ninja").read_text()
     command = next(line for line in rules.splitlines() if "/bin/nvcc" in line and f"{kernel}.cu" in line)

@@ -192,7 +192,7 @@ def said(commands):
     for arguments in commands:
         done = subprocess.run([T2I, *arguments], capture_output=True, text=True, timeout=120)
         mine = [part for part in arguments if part not in COMMON and part != "--set"]
-        lines = [line for line in done.stderr.splitlines(keepends=True) if "step " not in line and " M parameters, " not in line and not line.startswith("peak memory")]
+        lines = [line for line in done.stderr.splitlines(keepends=True) if "step " not in line and " M parameters, " not in line and not line.startswith(("peak memory", "report: "))]
         text += f"$ t2i {' '.join(map(str, mine))}\n{''.join(lines)}exit {done.returncode}\n".replace(LONG, "LONG")
     return text
 

@@ -155,6 +155,63 @@ def test_one_parameter_after_the_other_is_the_same(tmp_path, name):
             torch.testing.assert_close(alone[key], tensor, rtol=1e-5, atol=1e-7, msg=lambda m: f"{key}: {m}")
 
 
+# ---- a learning rate for each part ----
+
+
+PARTS = {"linear": 0.05, "conv": 3.0, "bias": 0.05}  # times the rate of the others
+GROUPED = ["adamw", "lion-options", "adafactor-rate", "adafactor-options", "schedule-free-options"]
+
+
+def grouped(make):
+    """Their optimizer with a group of parameters for each rate, of parameters in the order of SHAPES."""
+    def of(parameters):
+        groups = {}
+        for name, parameter in zip(SHAPES, parameters, strict=True):
+            groups.setdefault(PARTS.get(name, 1.0), []).append(parameter)
+        rate = make([torch.nn.Parameter(torch.zeros(1))]).defaults["lr"]
+        return make([{"params": members, "lr": rate * times} for times, members in groups.items()])
+    return of
+
+
+def with_rates():
+    return [part for name, times in PARTS.items() for part in ("--rate", f"{name}={times}")]
+
+
+@pytest.mark.parametrize("case", GROUPED)
+def test_each_part_has_its_rate(tmp_path, case):
+    keys, make = CASES[case]
+    weights, grads = problem()
+    mine = ours(tmp_path, weights, grads, *keys, options=with_rates())
+    reference, last, _ = theirs(grouped(make), weights, grads, after=lambda optimizer: optimizer.eval() if hasattr(optimizer, "eval") else None)
+    assert max(differences(mine, reference, weights)) < 2e-4
+    for name in weights:
+        torch.testing.assert_close(mine[f"shown.{name}"], last[name], rtol=1e-4, atol=1e-5)
+    plain = ours(tmp_path, weights, grads, *keys)
+    for name, start in weights.items():
+        apart = (plain[f"exact.19.{name}"] - mine[f"exact.19.{name}"]).abs().max() / (plain[f"exact.19.{name}"] - start).abs().max()
+        assert (apart > 0.1) == (name in PARTS) and (apart > 1e-3) == (name in PARTS), name
+
+
+def test_each_part_has_its_rate_in_eight_bits(tmp_path):
+    weights, grads = problem()
+    keys = ["optimizer=adamw8bit", "optimizer.learning_rate=1e-3", "optimizer.adam_weight_decay=0.1"]
+    mine = ours(tmp_path, weights, grads, *keys, options=with_rates())
+    reference, _, _ = theirs(grouped(lambda p: bitsandbytes.optim.AdamW8bit(p, lr=1e-3, weight_decay=0.1)), weights, grads)
+    for name in weights:
+        off = (mine[f"exact.19.{name}"] - reference[-1][name]).abs() / (reference[-1][name] - weights[name]).abs().max()
+        assert off.max() < 0.05 and (off > 2e-4).float().mean() < 0.01, name
+
+
+def test_each_part_has_its_rate_in_split_bfloat16(tmp_path):
+    """Both halves together are the float32 weights of torch, whatever the rate of their part."""
+    weights, grads = problem()
+    rounded = [{name: t.bfloat16().float() for name, t in each.items()} for each in grads]
+    weights = {name: t.bfloat16().float() for name, t in weights.items()}
+    mine = ours(tmp_path, weights, rounded, "train.dtype=bfloat16", "train.mixed_precision=bf16", "optimizer.learning_rate=1e-3", dtype="bfloat16", options=with_rates())
+    reference, _, _ = theirs(grouped(CASES["adamw"][1]), weights, rounded)
+    assert max(differences(mine, reference, weights)) < 2e-4
+
+
 BYTES = {"adamw": 8, "lion": 4, "prodigy": 16, "adamw_schedule_free": 8}
 
 

@@ -17,7 +17,7 @@ EXPECTED = pathlib.Path(__file__).resolve().parent / "errors"
 CASES = {}
 STEPS = 4
 COMMON = settings(data__resolution=16, data__num_workers=1, train__num_threads=1, train__gradient_accumulation_steps=1, train__max_train_steps=STEPS,
-                  train__mixed_precision="fp32", train__train_batch_size=2, checkpoint__every_steps=1, checkpoint__keep=2, validation__every_steps=0)
+                  train__mixed_precision="fp32", train__train_batch_size=2, checkpoint__every_steps=1, checkpoint__keep=2, checkpoint__report="false", validation__every_steps=0)
 
 
 def case(make):

@@ -160,7 +160,7 @@ def test_a_model_that_does_not_say_what_single_files_call_its_tensors(installed,
     done = subprocess.run([installed / "bin" / "t2i", "export", "--plugin-path", plugins, "--model", model, "--output", output],
                           capture_output=True, text=True, env={**os.environ, "T2I_PLUGIN_PATH": ""})
     assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr == ("model 'tiny': does not say how single files name the tensors of 'transformer'. → export a folder: "
+    assert done.stderr == ("model 'tiny': does not say how single files name the tensors of 'text_encoder'. → export a folder: "
                            "--format diffusers  [T2I-E2037]\n")
     assert not list(tmp_path.iterdir())
     run(installed / "bin" / "t2i", "export", "--plugin-path", plugins, "--model", model, "--output", tmp_path / "folder", "--format", "diffusers",

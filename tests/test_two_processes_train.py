@@ -224,3 +224,12 @@ def test_ranks_that_differ_do_not_train(place, tmp_path, what):
         # A path of its own is a difference of the configuration as well; both are told at once.
         assert f"{what} differs between processes; rank " in output and "rank 0: '" in output and "rank 1: '" in output and "T2I-E5003" in output, output
     assert not list(pathlib.Path(place / f"differ-{what}").glob("checkpoint-*"))
+
+
+def test_weights_that_change_within_backward_are_one_processs(place):
+    """Each would move its weights by its own gradient, and they would drift apart."""
+    alone = settings(optimizer__fused_backward="true", train__gradient_accumulation_steps=1, train__max_grad_norm=0)
+    for output in finish(start(2, command(place, "fused", 2, *alone)), [78, 78]):
+        assert "optimizer.fused_backward: does not go with 2 processes. They average their gradients before the weights change. → set it to false, or run one process" \
+            in output and "[T2I-E7204]" in output, output
+    assert not list((place / "fused").glob("checkpoint-*")) and not (place / "fused" / "final").exists()

@@ -44,17 +44,18 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
       .add("guidance", "G", "how strongly the prompt guides; 1 is no guidance")
       .add("image-guidance", "G", "how strongly the input image guides")
       .add("sampler", "S",
-           "ddim, ddpm, pndm, euler, euler_a, dpm++2m, dpm++2m_karras, flow_euler; else the model folder's own")
+           "ddim, ddpm, pndm, euler, euler_a, dpm++2m, dpm++2m_karras, flow_euler; else the model folder's own", known_samplers())
       .add("seed", "N", "the initial noise follows from it (0)")
       .add("size", "WxH", "pixels; else what the model was made for")
       .add("count", "N", "images per prompt (1)")
       .add("batch", "N", "images drawn at once (1)")
-      .add("format", "F", "simple: PNG files; coco: numbered files with their annotations (simple)")
+      .add("format", "F", "simple: PNG files; coco: numbered files with their annotations (simple)", {"simple", "coco"})
       .add("output", "PATH", "a .png for one image, else a folder")
       .add("latents", "IN.safetensors", "begin from this noise")
       .add("save-latents", "OUT.safetensors", "also write the latents of the results")
-      .add("dtype", "D", "float32, bfloat16 or float16 (float32)")
-      .add("device", "D", "auto, cpu or cuda (auto)")
+      .add("resume", "", "leave pictures that are there and were drawn with the same prompt, seed and settings")
+      .add("dtype", "D", "float32, bfloat16 or float16 (float32)", {"float32", "bfloat16", "float16"})
+      .add("device", "D", "auto, cpu or cuda (auto)", {"auto", "cpu", "cuda"})
       .add_list("set", "KEY=VALUE",
                 "an option of the family or of the task, as plugin.clip_skip=1, or model.base, model.vae, "
                 "model.text_encoder, …_2, …_3, model.variant, model.quantization, model.text_encoder_quantization; may be repeated")
@@ -88,6 +89,8 @@ int generate_command(const Command& self, const std::vector<std::string>& argume
   out.output = options.text("output");
   out.latents = options.text("latents");
   out.save_latents = options.text("save-latents");
+  out.resume = options.has("resume");
+  if (out.resume && !out.save_latents.empty()) options.problem("--resume", "--save-latents needs every picture to be drawn", "leave one of them out");
   out.dtype = options.choice("dtype", {"float32", "bfloat16", "float16"}, out.dtype);
   out.device = options.choice("device", {"auto", "cpu", "cuda"}, out.device);
   out.plugin_paths = options.texts("plugin-path");

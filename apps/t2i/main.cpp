@@ -14,7 +14,8 @@
 namespace t2i {
 namespace {
 
-const Command commands[] = {
+const Command table[] = {
+    {"init", "[--preset NAME] [options]", "Write a configuration to begin with, from a preset or from answers", init_command},
     {"run", "[CONFIG.yaml] [options]", "Train, or go on with an interrupted run", run_command},
     {"generate", "--model DIR --prompt TEXT --output PATH [options]", "Make images with a model", generate_command},
     {"probe", "WHAT --model DIR --outputs OUT.safetensors [options]", "Run one piece of a model on tensors from a file",
@@ -24,14 +25,19 @@ const Command commands[] = {
     {"plan", "[CONFIG.yaml] [options]", "Tell what a run will take and do, before it does it", plan_command},
     {"validate", "DATA [options]", "Find everything that is wrong with a data set, in one pass", validate_command},
     {"convert", "SRC DST --to LAYOUT [options]", "Write a data set in another layout, its pictures byte for byte", convert_command},
+    {"cache", "build | list | verify | rm | gc [CONFIG.yaml] [options]", "Encode a run's pictures and captions once, and look after what is kept", cache_command},
     {"plugins", "list | info ID | check FILE.so", "Show what is installed, or check a plugin against its contract",
      plugins_command},
-    {"schema", "", "Print the JSON Schema of configuration files, for editors", schema_command},
+    {"report", "RUN [--output FILE.html]", "Show a run on one page: curves, pictures, settings", report_command},
+    {"compare", "RUN RUN… | FOLDER FOLDER [--output FILE.html]", "Show runs, or two folders of pictures, beside each other", compare_command},
+    {"doctor", "[options]", "Check this machine and say what to repair", doctor_command},
+    {"schema", "[options]", "Print the JSON Schema of configuration files, for editors", schema_command},
+    {"completion", "bash | zsh | fish", "Print a shell's script that completes commands, options and keys", completion_command},
 };
 
 std::string overview() {
   std::string text = "t2i fine-tunes and runs text-to-image diffusion models.\n\nt2i COMMAND [arguments]\n\n";
-  for (const Command& command : commands) text += fmt::format("  {:<10} {}\n", command.name, command.doc);
+  for (const Command& command : table) text += fmt::format("  {:<10} {}\n", command.name, command.doc);
   return text + "\n  t2i COMMAND --help   all options of a command\n  t2i --version\n";
 }
 
@@ -43,8 +49,9 @@ int dispatch(const std::vector<std::string>& arguments) {
   const std::string& name = arguments[0];
   if (name == "--help" || name == "-h" || name == "help") return std::fputs(overview().c_str(), stdout), 0;
   if (name == "--version") return std::printf("t2i %s\n", version), 0;
+  if (name == "__complete") return complete_words({arguments.begin() + 1, arguments.end()});
   std::vector<std::string> known;
-  for (const Command& command : commands) {
+  for (const Command& command : table) {
     if (name == command.name) return command.run(command, {arguments.begin() + 1, arguments.end()});
     known.push_back(command.name);
   }
@@ -72,6 +79,9 @@ int guarded(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
+
+std::span<const Command> commands() { return table; }
+
 }  // namespace t2i
 
 int main(int count, char** arguments) {

@@ -16,6 +16,8 @@ namespace t2i {
 namespace {
 constexpr unsigned width = 112, description_width = 84;
 
+Declared* asked_for = nullptr;  // where parse() leaves the declarations instead of parsing
+
 std::string usage(const Command& command) {
   return *command.arguments ? fmt::format("t2i {} {}", command.name, command.arguments)
                             : fmt::format("t2i {}", command.name);
@@ -36,26 +38,43 @@ Options::Options(const Command& command) : command_(command), table_("options", 
   names_.push_back("--help");
 }
 
-Options& Options::add(const char* name, const char* value, const char* doc) {
-  names_.push_back(std::string("--") + name);
+Declared declared_by(const Command& command) {
+  Declared out;
+  asked_for = &out;
+  command.run(command, {});
+  asked_for = nullptr;
+  return out;
+}
+
+void Options::declare(const char* name, const char* value, const char* doc, Texts choices) {
+  std::string text = name;
+  const size_t comma = text.find(',');
+  if (comma != std::string::npos) names_.push_back("-" + text.substr(comma + 1));
+  names_.push_back("--" + text.substr(0, comma));
+  declared_.options.push_back({text.substr(0, comma), value, doc, std::move(choices)});
+}
+
+Options& Options::add(const char* name, const char* value, const char* doc, Texts choices) {
+  declare(name, value, doc, std::move(choices));
   if (*value == 0) table_.add_options()(name, doc);
   else table_.add_options()(name, po::value<std::string>()->value_name(value), doc);
   return *this;
 }
 
 Options& Options::add_list(const char* name, const char* value, const char* doc) {
-  names_.push_back(std::string("--") + name);
+  declare(name, value, doc);
   table_.add_options()(name, po::value<Texts>()->composing()->value_name(value), doc);
   return *this;
 }
 
 Options& Options::add_words(const char* name, const char* value, const char* doc) {
-  names_.push_back(std::string("--") + name);
+  declare(name, value, doc);
   table_.add_options()(name, po::value<Texts>()->composing()->multitoken()->value_name(value), doc);
   return *this;
 }
 
-Options& Options::positional(const char* name, int most) {
+Options& Options::positional(const char* name, int most, Texts choices) {
+  declared_.positional = {name, "", "", std::move(choices)};
   hidden_.add_options()(name, po::value<Texts>(), "");
   positional_.add(name, most);
   return *this;
@@ -69,6 +88,7 @@ void Options::help(const std::string& more) const {
 }
 
 bool Options::parse(const std::vector<std::string>& arguments, const std::string& more) {
+  if (asked_for) return *asked_for = declared_, false;
   // Abbreviated names would change their meaning when an option is added.
   int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
   po::options_description all;

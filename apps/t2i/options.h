@@ -14,15 +14,29 @@ namespace t2i {
 
 using Texts = std::vector<std::string>;
 
+// What a command declares, for completion.
+struct DeclaredOption {
+  std::string name, value, doc;  // "set", "KEY=VALUE" (empty: a switch), a sentence
+  Texts choices;                 // of the value; empty: any
+};
+struct Declared {
+  std::vector<DeclaredOption> options;  // with the dashes and names of one letter left out
+  DeclaredOption positional;            // no name: there is none
+};
+
+// Asks a command for its declarations; nothing else of it is run.
+Declared declared_by(const Command& command);
+
 class Options {
  public:
   explicit Options(const Command& command);
 
-  // In the table, `name` without dashes; `value` as help shows it ("DIR"), empty for a switch.
-  Options& add(const char* name, const char* value, const char* doc);
+  // In the table, `name` without dashes ("file,o" is --file and -o); `value` as help shows it ("DIR"), empty for a
+  // switch. `choices` are for completion: choice() checks.
+  Options& add(const char* name, const char* value, const char* doc, Texts choices = {});
   Options& add_list(const char* name, const char* value, const char* doc);   // may be given several times
   Options& add_words(const char* name, const char* value, const char* doc);  // several times, or several values at once
-  Options& positional(const char* name, int most);
+  Options& positional(const char* name, int most, Texts choices = {});
 
   // False when help was asked for and printed (`more` after the table). Throws Failure (exit 64) on unknown options
   // and the like.
@@ -54,8 +68,10 @@ class Options {
   boost::program_options::positional_options_description positional_;
   boost::program_options::variables_map values_;
   std::vector<std::string> names_;
+  Declared declared_;
   std::vector<Error> problems_;
 
+  void declare(const char* name, const char* value, const char* doc, Texts choices = {});
   void help(const std::string& more) const;
 };
 

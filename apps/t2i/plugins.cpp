@@ -7,7 +7,7 @@ namespace t2i {
 
 int plugins_command(const Command& self, const std::vector<std::string>& arguments) {
   Options options(self);
-  options.positional("words", 2)
+  options.positional("words", 2, {"list", "info", "check"})
       .add_list("plugin-path", "PATH", "a plugin library, or a folder of them, besides the built-in ones")
       .add("only", "RULE", "check: one group, group/name or rule alone")
       .add("model", "DIR", "check: a model folder of the plugin's family, to check its model on")

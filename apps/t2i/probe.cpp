@@ -9,14 +9,14 @@ namespace t2i {
 
 int probe_command(const Command& self, const std::vector<std::string>& arguments) {
   Options options(self);
-  options.positional("what", 1)
+  options.positional("what", 1, {"tokens", "text", "encode", "decode", "forward", "step"})
       .add("model", "DIR", "a model folder, org/name in the local hub cache, or a single file with --set model.base=FOLDER")
       .add("plugin", "F", "the model family's plugin (else as the model folder says)")
       .add("task", "T", "what the model follows")
       .add("loss", "L", "the training objective, for step")
       .add_list("set", "KEY=VALUE", "set any key of the configuration, as loss.gamma=5; may be repeated")
-      .add("dtype", "D", "float32, bfloat16 or float16 (float32)")
-      .add("device", "D", "auto, cpu or cuda (cpu)")
+      .add("dtype", "D", "float32, bfloat16 or float16 (float32)", {"float32", "bfloat16", "float16"})
+      .add("device", "D", "auto, cpu or cuda (cpu)", {"auto", "cpu", "cuda"})
       .add("inputs", "IN.safetensors", "the tensors to read")
       .add_words("prompt", "TEXT", "for tokens and text; may be repeated")
       .add("grads", "", "step also writes grad.NAME for every trainable parameter")

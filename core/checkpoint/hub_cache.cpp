@@ -1,5 +1,7 @@
 // Finding `model.path`: a folder, or org/name in the hub's cache, whose layout is models--org--name/{refs,snapshots,
 // blobs}; refs/main holds the name of a snapshot, and a snapshot's files are links into blobs.
+#include "core/checkpoint/hub_cache.h"
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -9,18 +11,6 @@ namespace t2i {
 namespace {
 
 namespace stdfs = std::filesystem;
-
-Path hub_cache() {
-  auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value ? value : "");
-  };
-  if (std::string cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (std::string cache = variable("HUGGINGFACE_HUB_CACHE"); !cache.empty()) return cache;
-  if (std::string home = variable("HF_HOME"); !home.empty()) return Path(home) / "hub";
-  if (std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) return Path(cache) / "huggingface/hub";
-  return Path(variable("HOME")) / ".cache/huggingface/hub";
-}
 
 bool is_hub_name(const std::string& text) {
   size_t slash = text.find('/');
@@ -56,6 +46,18 @@ Path snapshot_of(const Path& repository) {
 }
 
 }  // namespace
+
+Path hub_cache() {
+  auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value ? value : "");
+  };
+  if (std::string cache = variable("HF_HUB_CACHE"); !cache.empty()) return cache;
+  if (std::string cache = variable("HUGGINGFACE_HUB_CACHE"); !cache.empty()) return cache;
+  if (std::string home = variable("HF_HOME"); !home.empty()) return Path(home) / "hub";
+  if (std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) return Path(cache) / "huggingface/hub";
+  return Path(variable("HOME")) / ".cache/huggingface/hub";
+}
 
 std::string small_download_command(const std::string& hub_name) {
   return "hf download " + hub_name +

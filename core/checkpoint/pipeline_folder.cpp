@@ -2,6 +2,8 @@
 
 #include <cerrno>
 
+#include "core/base/file_progress.h"
+
 namespace t2i {
 namespace {
 
@@ -79,7 +81,14 @@ void copy_part_file(const PartFile& one, const Path& folder) {
   make_folders(target.parent_path());
   if (!one.index.is_null()) return write_json_file(target, one.index);
   AtomicFile file(target);
-  if (auto unreadable = stream_file(one.from, [&](Bytes bytes) { file.write(bytes); })) fail(*unreadable);
+  std::error_code unknown;
+  const uint64_t total = stdfs::file_size(one.from, unknown);
+  uint64_t done = 0;
+  auto copy = [&](Bytes bytes) {
+    file.write(bytes);
+    if (!unknown) tell_file_progress("copying", one.to.string(), done += bytes.size(), total);
+  };
+  if (auto unreadable = stream_file(one.from, copy)) fail(*unreadable);
   file.commit();
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/base/file_progress.h"
 #include "core/base/hash.h"
 #include "core/base/json.h"
 #include "core/base/number_text.h"
@@ -96,9 +97,13 @@ std::string write_safetensors(const Path& path, const std::vector<TensorSource>&
                               const SafetensorsMetadata& metadata, FileSystem& disk) {
   AtomicFile file(path, disk);
   Xxh3 hash;
+  const std::string name = path.filename().string();
+  uint64_t done = 0;
+  const uint64_t total = file_progress() ? safetensors_size(tensors, metadata) : 0;
   stream_safetensors(tensors, metadata, [&](Bytes piece) {
     hash.update(piece);
     file.write(piece);
+    tell_file_progress("writing", name, done += piece.size(), total);
   });
   file.commit();
   return hash.hex();

@@ -29,7 +29,7 @@ struct ModelConfig {
   std::string vae;             // another folder for this part; empty: the model's own
   std::string text_encoder, text_encoder_2, text_encoder_3;  // likewise
   std::string variant;         // "fp16" reads *.fp16.safetensors
-  std::string dtype = "auto";  // of frozen parts: auto (on a GPU as mixed_precision), float32, bfloat16, float16
+  std::string dtype = "auto";  // of what is frozen: auto (on a GPU as mixed_precision), float32, bfloat16, float16
   std::string quantization = "none";               // of the denoiser's frozen weights: none, nf4, int8
   std::string text_encoder_quantization = "none";  // of the text encoders' likewise
 };
@@ -47,6 +47,19 @@ struct DataConfig {
   int64_t max_pixels = 178956970;         // an image that claims more is refused before memory is taken for it
   bool allow_outside = false;             // may file names leave the data folder?
   bool folder_repeats = true;             // pictures in a folder named 10_cats count ten times
+  std::vector<std::string> buckets;       // sizes: auto, auto:768, 512x768; empty: one square of `resolution`
+  int64_t bucket_step = 64;               // pixels between the sides of auto's sizes
+  double bucket_max_aspect = 2;           // of auto's sizes, the longer side over the shorter
+  std::map<std::string, std::string> caption_weights;  // columns with captions of one picture → how often; empty: the task's own
+  std::string caption_prefix, caption_suffix;
+  bool shuffle_tags = false;
+  std::string tag_separator = ",";
+  int64_t keep_tags = 0;                  // so many of the first stay where they are
+  std::string cache = "off";              // off, auto (what is missing is built), only
+  std::string cache_dir;                  // empty: beside the data
+  std::vector<std::string> cache_kinds = {"latents", "text"};
+  int64_t cache_crops = 1;                // of a picture
+  int64_t cache_shuffles = 4;             // of a caption, with shuffle_tags
 };
 
 struct TrainConfig {
@@ -59,6 +72,7 @@ struct TrainConfig {
   int64_t checkpoint_every_n_blocks = 1;       // with gradient_checkpointing: blocks 0, n, 2n … are run again
   std::optional<double> activation_memory_gb;  // the same, of as few blocks as this many GB allow
   bool offload_activations = false;            // what recomputed blocks run on waits in host memory
+  int64_t blocks_to_swap = 0;                  // so many blocks' frozen matrices wait there until they are used
   double max_grad_norm = 1.0;  // 0: no clipping
   int64_t seed = 42;
   std::string null_text = "as_drawn";  // what is learnt for a dropped text: as_drawn, encoded
@@ -70,6 +84,7 @@ struct TrainConfig {
   int64_t log_every_steps = 10;         // how often metrics are fetched from the device and written
   int64_t max_nan_skips = 0;            // steps with a loss that is no number, left out before the run stops
   std::vector<std::string> parameters;  // patterns (* is any text) of what is trained; empty: everything
+  std::vector<std::string> text_encoders;  // parts that are trained in full beside the denoiser
 };
 
 // A low-rank adapter beside frozen weights. Without a rank there is none, and the weights themselves are trained.
@@ -88,6 +103,8 @@ struct LoraConfig {
 struct OptimizerConfig {
   std::string name = "adamw";           // optimizer_check.h knows which
   std::optional<double> learning_rate;  // empty: the optimizer's own, learning_rate_of()
+  std::optional<double> transformer_lr;   // of the parts, where they have one of their own: rates.h
+  std::optional<double> text_encoder_lr, text_encoder_2_lr, text_encoder_3_lr;
   std::string lr_scheduler = "constant";  // lr_schedule.h knows the names
   int64_t lr_warmup_steps = 0;
   int64_t lr_num_cycles = 1;  // of cosine_with_restarts
@@ -127,6 +144,7 @@ struct OptimizerConfig {
 struct CheckpointConfig {
   int64_t every_steps = 500;  // 0: only at the end
   int64_t keep = 3;           // the newest so many stay
+  bool report = true;         // report.html is written anew with each
 };
 
 struct ValidationConfig {
@@ -142,6 +160,20 @@ struct ValidationConfig {
   std::string sampler;     // empty: the model folder's own
 };
 
+// For report_to: [wandb]. What is empty is taken from the client's own environment variables.
+struct WandbConfig {
+  std::string project;  // empty there too: t2i
+  std::string entity;
+  std::string run_name; // empty there too: the output folder's
+};
+
+// Where final/ is uploaded to when the run is done; without a repo nowhere.
+struct HubConfig {
+  std::string repo;        // "org/name"
+  bool is_private = true;  // of a repository that is made for it
+  std::string license;     // of the model card; empty: that of the base model's card
+};
+
 struct Config {
   ComponentConfig plugin;  // the model family; no name: as model_index.json says
   ComponentConfig task, loss;
@@ -154,6 +186,8 @@ struct Config {
   ValidationConfig validation;
   std::string output;
   std::vector<std::string> report_to = {"tensorboard"};
+  WandbConfig wandb;
+  HubConfig hub;
 
   // Where a key was set: "train.seed" → "first.yaml:14:3" or "--set train.seed". A key left at its default is absent.
   std::map<std::string, std::string> positions;
@@ -177,11 +211,14 @@ Config load_config(const std::optional<std::string>& yaml_path, const std::vecto
 // The same on text already read; `name` stands for the file in messages.
 Config load_config_text(const std::string& text, const std::string& name, const std::vector<Setting>& settings);
 
-// What training cannot start without (model.path, data.path, output), and nothing_to_pack(). Empty when all is there.
+// What training cannot start without (model.path, data.path, output), nothing_to_pack() and nothing_to_swap(). Empty when
+// all is there.
 std::vector<Error> missing_for_run(const Config& config);
 
 // E7150 where weights that are not trained are to be packed and none is: neither a run nor its gradients make sense.
 std::vector<Error> nothing_to_pack(const Config& config);
+// E7300 where weights that are not trained are to wait in host memory, likewise.
+std::vector<Error> nothing_to_swap(const Config& config);
 
 // The whole configuration, defaults included, as one JSON object in the order of the tables.
 nlohmann::ordered_json to_json(const Config& config);

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "core/config/json_schema.h"
 #include "core/config/knob.h"
 
 using namespace t2i;
@@ -112,6 +113,8 @@ TEST(Config, UnknownKeysFindTheirHome) {
   auto hint = [](const std::string& yaml) { return problems(yaml).at(0); };
   EXPECT_THAT(hint("train: {learning_rate: 1}"), HasSubstr("Did you mean 'optimizer.learning_rate'?"));
   EXPECT_THAT(hint("seed: 1"), HasSubstr("Did you mean 'train.seed'?"));
+  EXPECT_THAT(hint("optimizer: {unet_lr: 1}"), HasSubstr("Did you mean 'optimizer.transformer_lr'?"));
+  EXPECT_THAT(hint("train: {learning_rate_te2: 1}"), HasSubstr("Did you mean 'optimizer.text_encoder_2_lr'?"));
   EXPECT_THAT(hint("trian: {sead: 1}"), HasSubstr("Did you mean 'train'?"));
   EXPECT_THAT(hint("optimizer: {learning_rte: 1}"), HasSubstr("Did you mean 'optimizer.learning_rate'?"));
   EXPECT_THAT(hint("train.seed: 1"), HasSubstr("write train: {seed: …}"));

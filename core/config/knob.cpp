@@ -159,6 +159,11 @@ std::string yaml_flow(const nlohmann::ordered_json& value) {
       out += (out.empty() ? "" : ", ") + yaml_flow(key) + ": " + yaml_flow(item);
     return "{" + out + "}";
   }
+  if (value.is_number_float()) {  // 1e-08 is a text to readers of YAML 1.1, 1.0e-08 a number to all
+    out = value.dump();
+    if (size_t e = out.find('e'); e != out.npos && out.find('.') == out.npos) out.insert(e, ".0");
+    return out;
+  }
   if (value.is_string() && plain_in_yaml(value.get_ref<const std::string&>())) return value.get<std::string>();
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

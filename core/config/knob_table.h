@@ -74,7 +74,7 @@ Knob top(const char* name, T Config::*field, const char* doc) {
 }
 
 template <class Section>
-struct Table {
+struct KnobTable {
   std::string section;
   Section Config::*in_config;
   template <class T>

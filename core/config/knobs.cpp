@@ -20,7 +20,7 @@ std::vector<Knob> component_knobs() {
 }
 
 std::vector<Knob> model_knobs() {
-  Table<ModelConfig> model{"model", &Config::model};
+  KnobTable<ModelConfig> model{"model", &Config::model};
   using M = ModelConfig;
   return {
       model("path", &M::path,
@@ -42,8 +42,9 @@ std::vector<Knob> model_knobs() {
       model("variant", &M::variant, "Read the files with this word in their names, as fp16 for *.fp16.safetensors.")
           .or_null(),
       model("dtype", &M::dtype,
-            "How the parts that are not trained are held; auto is train.mixed_precision's type on a GPU, float32 on a "
-            "CPU.")
+            "How what is not trained is held: VAE, text encoders, and the weights beside an adapter or train.parameters. auto is "
+            "train.mixed_precision's type on a GPU and float32 on a CPU; for weights beside trained ones the files' own where "
+            "that loses nothing.")
           .one_of({"auto", "float32", "bfloat16", "float16"}),
       model("quantization", &M::quantization,
             "How the denoiser's weights that are not trained are packed in memory, as bitsandbytes does it: nf4 in 4 bits, int8 in 8.")
@@ -54,7 +55,7 @@ std::vector<Knob> model_knobs() {
 }
 
 std::vector<Knob> data_knobs() {
-  Table<DataConfig> data{"data", &Config::data};
+  KnobTable<DataConfig> data{"data", &Config::data};
   using D = DataConfig;
   return {
       data("path", &D::path, "The training data: a folder of images with captions or with a metadata.jsonl, tar shards, Parquet or Arrow files.")
@@ -92,11 +93,43 @@ std::vector<Knob> data_knobs() {
       data("allow_outside", &D::allow_outside, "Let file names in the metadata lead out of the data folder.").safe(),
       data("folder_repeats", &D::folder_repeats,
            "Where all pictures lie in folders named as 10_cats, count each ten times, as kohya's trainers do."),
+      data("buckets", &D::buckets,
+           "Sizes of the training images, each picture at the one nearest to its shape: auto for sizes of the area that "
+           "data.resolution has, auto:768 for that of 768 x 768, 512x768 for one size (width x height); empty is one square.")
+          .such_as("[auto]"),
+      data("bucket_step", &D::bucket_step, "The sides of auto's sizes are multiples of so many pixels.").at_least(8).at_most(1024),
+      data("bucket_max_aspect", &D::bucket_max_aspect, "The longer side of auto's sizes is at most so many times the shorter.")
+          .at_least(1)
+          .at_most(16),
+      data("caption_weights", &D::caption_weights,
+           "Several captions of a picture: the data's columns and how often each is taken, as {text: 3, tags: 1}; a row may "
+           "lack some of them."),
+      data("caption_prefix", &D::caption_prefix, "Stands before every caption that is not dropped."),
+      data("caption_suffix", &D::caption_suffix, "Stands behind every caption that is not dropped."),
+      data("shuffle_tags", &D::shuffle_tags, "Take a caption's parts between separators in another order each time."),
+      data("tag_separator", &D::tag_separator, "What stands between the tags of a caption."),
+      data("keep_tags", &D::keep_tags, "With shuffle_tags: so many of the first tags stay where they are.").at_least(0).at_most(1000),
+      data("cache", &D::cache,
+           "Encode pictures and captions once and keep what they become on disk: auto encodes what is missing before the "
+           "first step, only takes what is there and says what is missing, off encodes while training.")
+          .one_of({"off", "auto", "only"}),
+      data("cache_dir", &D::cache_dir, "The cache's folder, which several runs may share; null is data.path with .t2i-cache behind it.")
+          .or_null()
+          .such_as("my_data.t2i-cache")
+          .safe(),
+      data("cache_kinds", &D::cache_kinds, "What is cached.").one_of({"latents", "text"}),
+      data("cache_crops", &D::cache_crops,
+           "With a cache and without center_crop: so many crops of each picture are kept and drawn from, the first in its middle.")
+          .at_least(1)
+          .at_most(64),
+      data("cache_shuffles", &D::cache_shuffles, "With a cache of texts and shuffle_tags: so many orders of each caption are kept and drawn from.")
+          .at_least(1)
+          .at_most(64),
   };
 }
 
 std::vector<Knob> train_knobs() {
-  Table<TrainConfig> train{"train", &Config::train};
+  KnobTable<TrainConfig> train{"train", &Config::train};
   using T = TrainConfig;
   return {
       train("max_train_steps", &T::max_train_steps, "Optimizer steps in all; null counts them from num_train_epochs.")
@@ -136,6 +169,12 @@ std::vector<Knob> train_knobs() {
       train("offload_activations", &T::offload_activations,
             "With gradient_checkpointing on a GPU: what goes into the blocks waits in host memory until backward.")
           .safe(),
+      train("blocks_to_swap", &T::blocks_to_swap,
+            "The weights of so many blocks that are not trained wait in host memory and come to the GPU one block ahead of their "
+            "use; 0 keeps all there.")
+          .at_least(0)
+          .at_most(any_count)
+          .safe(),
       train("max_grad_norm", &T::max_grad_norm, "Gradients with a larger norm are scaled down to it; 0 leaves them.")
           .at_least(0),
       train("seed", &T::seed, "All randomness follows from this number.").at_least(0).at_most(9007199254740991.0),
@@ -167,11 +206,15 @@ std::vector<Knob> train_knobs() {
       train("parameters", &T::parameters,
             "Train only parameters whose names match one of these patterns (* stands for any text), or that the family "
             "calls so, as attention; empty trains all."),
+      train("text_encoders", &T::text_encoders,
+            "Text encoders that are trained in full beside the denoiser, by the names of their folders; texts are then encoded "
+            "in every step. Beside an adapter name them in lora.text_encoders instead.")
+          .such_as("[text_encoder]"),
   };
 }
 
 std::vector<Knob> lora_knobs() {
-  Table<LoraConfig> lora{"lora", &Config::lora};
+  KnobTable<LoraConfig> lora{"lora", &Config::lora};
   using L = LoraConfig;
   return {
       lora("rank", &L::rank, "Train a low-rank adapter of this rank beside the frozen weights; null trains the weights themselves.")
@@ -198,7 +241,7 @@ std::vector<Knob> lora_knobs() {
 }
 
 std::vector<Knob> checkpoint_knobs() {
-  Table<CheckpointConfig> checkpoint{"checkpoint", &Config::checkpoint};
+  KnobTable<CheckpointConfig> checkpoint{"checkpoint", &Config::checkpoint};
   using C = CheckpointConfig;
   return {
       checkpoint("every_steps", &C::every_steps,
@@ -207,11 +250,12 @@ std::vector<Knob> checkpoint_knobs() {
           .at_most(any_count)
           .safe(),
       checkpoint("keep", &C::keep, "So many of the newest checkpoints stay on disk.").at_least(1).at_most(1e6).safe(),
+      checkpoint("report", &C::report, "Write report.html anew with each checkpoint, beside the training.").safe(),
   };
 }
 
 std::vector<Knob> validation_knobs() {
-  Table<ValidationConfig> validation{"validation", &Config::validation};
+  KnobTable<ValidationConfig> validation{"validation", &Config::validation};
   using V = ValidationConfig;
   return {
       validation("every_steps", &V::every_steps,
@@ -252,8 +296,33 @@ std::vector<Knob> output_knobs() {
           .or_null()
           .such_as("runs/first")
           .safe(),
-      top("report_to", &Config::report_to, "Besides metrics.jsonl, write metrics for these.")
-          .one_of({"tensorboard"})
+      top("report_to", &Config::report_to, "Besides metrics.jsonl, write metrics for these; wandb through its own client.")
+          .one_of({"tensorboard", "wandb"})
+          .safe(),
+  };
+}
+
+std::vector<Knob> wandb_knobs() {
+  KnobTable<WandbConfig> wandb{"wandb", &Config::wandb};
+  using W = WandbConfig;
+  return {
+      wandb("project", &W::project, "The project; null is WANDB_PROJECT, else t2i.").or_null().such_as("edits").safe(),
+      wandb("entity", &W::entity, "Whose project; null is WANDB_ENTITY, else the one that is logged in.").or_null().safe(),
+      wandb("run_name", &W::run_name, "The run's name there; null is WANDB_NAME, else the output folder's.").or_null().safe(),
+  };
+}
+
+std::vector<Knob> hub_knobs() {
+  KnobTable<HubConfig> hub{"hub", &Config::hub};
+  using H = HubConfig;
+  return {
+      hub("repo", &H::repo, "When the run is done, upload final/ with a model card to this repository, as org/name, by the program hf; null uploads nothing.")
+          .or_null()
+          .such_as("me/my-model")
+          .safe(),
+      hub("private", &H::is_private, "Make a repository that is not there yet a private one.").safe(),
+      hub("license", &H::license, "The licence that the model card names, as apache-2.0; null is what the base model's own card says.")
+          .or_null()
           .safe(),
   };
 }
@@ -264,7 +333,7 @@ const std::vector<Knob>& knobs() {
   static const std::vector<Knob> all = [] {
     std::vector<Knob> out;
     for (auto* table : {component_knobs, model_knobs, data_knobs, train_knobs, lora_knobs, optimizer_knobs, checkpoint_knobs,
-                        validation_knobs, output_knobs})
+                        validation_knobs, output_knobs, wandb_knobs, hub_knobs})
       for (Knob& knob : table()) out.push_back(std::move(knob));
     return out;
   }();
@@ -281,6 +350,8 @@ const std::vector<KnobSection>& knob_sections() {
       {"optimizer", "a name, or a map with name and these"},
       {"checkpoint", "saved states"},
       {"validation", "images drawn while training"},
+      {"wandb", "how the run is called at Weights & Biases"},
+      {"hub", "where the result is uploaded to"},
   };
   return all;
 }

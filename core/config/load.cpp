@@ -9,6 +9,7 @@
 #include "core/config/convert.h"
 #include "core/config/knob.h"
 #include "core/config/optimizer_check.h"
+#include "core/config/rates.h"
 #include "core/config/yaml_tree.h"
 
 namespace t2i {
@@ -46,13 +47,24 @@ bool words_within(const std::string& name, const std::string& of) {
   return true;
 }
 
+// What other programs call a key of ours.
+std::optional<std::string> known_elsewhere(const std::string& leaf) {
+  static const std::map<std::string, std::string> keys = {
+      {"unet_lr", "optimizer.transformer_lr"},           {"denoiser_lr", "optimizer.transformer_lr"},
+      {"learning_rate_te", "optimizer.text_encoder_lr"}, {"learning_rate_te1", "optimizer.text_encoder_lr"},
+      {"learning_rate_te2", "optimizer.text_encoder_2_lr"}, {"learning_rate_te3", "optimizer.text_encoder_3_lr"},
+      {"train_text_encoder", "train.text_encoders"}};
+  auto found = keys.find(leaf);
+  return found == keys.end() ? std::nullopt : std::optional(found->second);
+}
+
 // A key that nobody knows: the same leaf elsewhere is likelier meant than a similar name here.
 void unknown_key(Loader& load, const std::string& key, const std::string& where) {
   std::string leaf = leaf_of(key), section = section_of(key);
   std::vector<std::string> all, leaves, sections;
   for (const KnobSection& s : knob_sections())
     if (!s.name.empty()) sections.push_back(s.name);
-  std::optional<std::string> hint;
+  std::optional<std::string> hint = known_elsewhere(leaf);
   for (const Knob& knob : knobs()) {
     all.push_back(knob.key);
     leaves.push_back(leaf_of(knob.key));
@@ -270,12 +282,14 @@ void check_together(Loader& load) {
     load.note(where("train.checkpoint_every_n_blocks"),
               "train.checkpoint_every_n_blocks and train.activation_memory_gb both choose which blocks are computed again", "",
               "set one of them", "E1011");
-  if (c.optimizer.lr_scheduler == "polynomial" && learning_rate_of(c.optimizer) <= 1e-7)
-    load.note(where("optimizer.learning_rate"),
-              fmt::format("optimizer.learning_rate = {} is not above 1e-7", learning_rate_of(c.optimizer)),
+  if (c.optimizer.lr_scheduler == "polynomial" && leading_rate(c) <= 1e-7) {
+    const char* key = c.optimizer.transformer_lr && !denoiser_is_frozen(c) ? "optimizer.transformer_lr" : "optimizer.learning_rate";
+    load.note(where(key), fmt::format("{} = {} is not above 1e-7", key, leading_rate(c)),
               "The schedule polynomial ends there", "raise it, or take another optimizer.lr_scheduler", "E1011");
+  }
   check_lora(load, where);
   for (Error& error : check_optimizer(c)) load.errors.push_back(std::move(error));
+  for (Error& error : check_rates(c)) load.errors.push_back(std::move(error));
 }
 
 }  // namespace
@@ -327,15 +341,27 @@ std::vector<Error> missing_for_run(const Config& config) {
   need(config.data.path, "data.path", "--data DIR", "the training data");
   need(config.output, "output", "--output DIR", "the run's folder");
   for (Error& e : nothing_to_pack(config)) out.push_back(std::move(e));
+  for (Error& e : nothing_to_swap(config)) out.push_back(std::move(e));
   return out;
 }
 
 std::vector<Error> nothing_to_pack(const Config& config) {
   const std::string key = "model.quantization", &asked = config.model.quantization;
-  if (asked == "none" || config.lora.rank || !config.train.parameters.empty()) return {};
+  if (asked == "none" || config.lora.rank || !config.train.parameters.empty() || denoiser_is_frozen(config)) return {};
   auto at = config.positions.find(key);
   return {{at == config.positions.end() ? key : at->second, fmt::format("{} packs weights that are not trained, and every weight is trained", asked), "",
            "train an adapter beside them (lora.rank), say with train.parameters which weights are trained, or leave model.quantization out", "E7150", Exit::config}};
+}
+
+std::vector<Error> nothing_to_swap(const Config& config) {
+  const std::string key = "train.blocks_to_swap";
+  if (!config.train.blocks_to_swap || config.lora.rank || !config.train.parameters.empty() || denoiser_is_frozen(config)) return {};
+  auto at = config.positions.find(key);
+  return {{at == config.positions.end() ? key : at->second,
+           fmt::format("{} = {} moves weights that are not trained, and every weight is trained", key, config.train.blocks_to_swap),
+           "Trained weights stay on the device, their gradients and moments with them",
+           "train an adapter beside them (lora.rank), say with train.parameters which weights are trained, or leave train.blocks_to_swap out", "E7300",
+           Exit::config}};
 }
 
 }  // namespace t2i

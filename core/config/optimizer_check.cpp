@@ -15,21 +15,21 @@ const std::vector<std::string>& optimizer_names() {
   return names;
 }
 
-static bool steps_are_relative(const OptimizerConfig& o) { return o.name == "adafactor" && o.adafactor_relative_step; }
+bool learning_rates_are_relative(const OptimizerConfig& o) { return o.name == "adafactor" && o.adafactor_relative_step; }
 
 double learning_rate_of(const OptimizerConfig& o) {
   if (o.learning_rate) return *o.learning_rate;
-  if (o.name == "prodigy" || steps_are_relative(o)) return 1.0;
+  if (o.name == "prodigy" || learning_rates_are_relative(o)) return 1.0;
   return o.name == "adamw_schedule_free" ? 0.0025 : 1e-4;
 }
 
-double learning_rate_at(const OptimizerConfig& o, int64_t step, double multiplier) {
+double learning_rate_at(const OptimizerConfig& o, double rate, int64_t step, double multiplier) {
   const double number = static_cast<double>(step + 1);
-  if (steps_are_relative(o))  // Shazeer & Stern 2018, section 9
+  if (learning_rates_are_relative(o))  // Shazeer & Stern 2018, section 9
     return std::min(o.adafactor_warmup_init ? 1e-6 * number : 1e-2, 1.0 / std::sqrt(number));
   if (o.name == "adamw_schedule_free" && step < o.schedule_free_warmup_steps)
     multiplier *= number / static_cast<double>(o.schedule_free_warmup_steps);
-  return learning_rate_of(o) * multiplier;
+  return rate * multiplier;
 }
 
 namespace {
@@ -60,7 +60,7 @@ void check_owners(Check& check) {
 // Where the optimizer has its own way with the learning rate.
 void check_learning_rate(Check& check) {
   const OptimizerConfig& o = check.config.optimizer;
-  const bool relative = steps_are_relative(o), free = o.name == "adamw_schedule_free";
+  const bool relative = learning_rates_are_relative(o), free = o.name == "adamw_schedule_free";
   if (relative && o.learning_rate)
     check.note("optimizer.learning_rate", fmt::format("optimizer.learning_rate = {} is not used", *o.learning_rate),
                "With adafactor_relative_step the step's size follows from its number", "set optimizer.adafactor_relative_step: false, or leave it out", "E7201");

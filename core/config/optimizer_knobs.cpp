@@ -17,7 +17,7 @@ void add(std::vector<Knob>& to, std::vector<Knob> more) {
 }  // namespace
 
 std::vector<Knob> optimizer_knobs() {
-  Table<OptimizerConfig> optimizer{"optimizer", &Config::optimizer};
+  KnobTable<OptimizerConfig> optimizer{"optimizer", &Config::optimizer};
   using O = OptimizerConfig;
   std::vector<Knob> all = {
       optimizer("name", &O::name,
@@ -29,6 +29,24 @@ std::vector<Knob> optimizer_knobs() {
           .at_least(0)
           .at_most(1000)
           .such_as("1.0e-4"),
+      optimizer("transformer_lr", &O::transformer_lr,
+                "The same of the denoiser alone, be it a transformer or a UNet; null is learning_rate, 0 leaves the denoiser as it is and "
+                "trains text encoders alone.")
+          .at_least(0)
+          .at_most(1000)
+          .such_as("1.0e-6"),
+      optimizer("text_encoder_lr", &O::text_encoder_lr, "The same of the text encoders that are trained; null is learning_rate.")
+          .at_least(0)
+          .at_most(1000)
+          .such_as("5.0e-6"),
+      optimizer("text_encoder_2_lr", &O::text_encoder_2_lr, "The same of text_encoder_2; null is text_encoder_lr.")
+          .at_least(0)
+          .at_most(1000)
+          .such_as("5.0e-6"),
+      optimizer("text_encoder_3_lr", &O::text_encoder_3_lr, "The same of text_encoder_3; null is text_encoder_lr.")
+          .at_least(0)
+          .at_most(1000)
+          .such_as("5.0e-6"),
       optimizer("lr_scheduler", &O::lr_scheduler, "How the learning rate moves over the run.")
           .one_of(lr_schedule_names()),
       optimizer("lr_warmup_steps", &O::lr_warmup_steps,

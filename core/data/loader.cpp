@@ -10,9 +10,10 @@
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <tuple>
 
 #include "core/data/codec.h"
-#include "core/data/decode.h"
+#include "core/data/row_picture.h"
 #include "core/data/text.h"
 
 namespace t2i {
@@ -48,6 +49,7 @@ struct Noticed {
 struct Loader::State {
   const Dataset& dataset;
   const LoaderOptions options;
+  const PictureReader pictures;
   std::vector<bool> passed_over;  // by row: its files were missing when the data was opened
 
   // Known to the owner's thread alone.
@@ -64,11 +66,10 @@ struct Loader::State {
   std::vector<std::thread> threads;
 
   State(const Dataset& d, LoaderOptions o)
-      : dataset(d), options(std::move(o)), passed_over(d.rows.size()) {
+      : dataset(d), options(std::move(o)), pictures(d), passed_over(d.rows.size()) {
     for (const BadRow& bad : d.bad) passed_over[bad.index] = true;
   }
 
-  Result<Image> read_image(const Row& row, const std::string& column, const std::string& path) const;
   Result<Sample> load_row(const Row& row, const DrawKey& key, std::vector<Note>& notes) const;
   void fill(Slot& slot) const;
   void fill_or_explain(Slot& slot) const;
@@ -76,19 +77,15 @@ struct Loader::State {
   void run();
 };
 
-Result<Image> Loader::State::read_image(const Row& row, const std::string& column, const std::string& path) const {
-  std::string subject = column + " '" + path + "'";
-  auto bytes = dataset.pictures->read(path, options.limits.max_file_bytes, row.where, subject);
-  if (!bytes) return bytes.error();
-  std::string shown = dataset.pictures->shown(path);
-  auto image = decode(*bytes, shown, options.limits);
-  if (image || shown == row.where) return image;
-  Error error = image.error();
-  error.what += " (" + row.where + ")";
-  return error;
+TransformOptions transform_for(const LoaderOptions& options, uint64_t row) {
+  TransformOptions transform = options.transform;
+  if (!options.sizes.empty()) std::tie(transform.width, transform.height) = options.sizes[row];
+  return transform;
 }
 
 Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::vector<Note>& notes) const {
+  if (options.instead)
+    if (auto made = options.instead(row, key)) return std::move(*made);
   Sample sample;
   sample.index = row.index, sample.where = row.where;
   std::string first_name;
@@ -98,10 +95,10 @@ Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::
     auto value = row.values.find(name);
     if (value == row.values.end()) continue;
     if (!options.columns[c].is_image) {
-      sample.texts[name] = value->second;
+      sample.texts[name] = options.text_of ? options.text_of(row, name, key) : value->second;
       continue;
     }
-    auto image = read_image(row, name, value->second);
+    auto image = pictures.image(row, name, options.limits);
     if (!image) return image.error();
     for (const std::string& phrase : image->notes) {
       notes.push_back({row.index * options.columns.size() + c, value->second, phrase});
@@ -110,7 +107,7 @@ Result<Sample> Loader::State::load_row(const Row& row, const DrawKey& key, std::
     Geometry& geometry = sample.geometry;
     if (first_name.empty()) {
       first_name = name;
-      geometry = derive_geometry(options.transform, image->width, image->height, key);
+      geometry = derive_geometry(transform_for(options, row.index), image->width, image->height, key);
     } else if (!options.resize_mismatched &&
                (image->width != geometry.original_width || image->height != geometry.original_height)) {
       return Error{row.where,
@@ -131,6 +128,7 @@ void Loader::State::fill(Slot& slot) const {
   for (uint64_t i = 0; i < n && tried < max_bad_samples_in_a_row; ++i) {
     const Row& row = dataset.rows[(slot.draw.index + i) % n];
     if (passed_over[row.index]) continue;
+    if (!options.sizes.empty() && options.sizes[row.index] != options.sizes[slot.draw.index]) continue;  // its batch is of one size
     ++tried;
     std::vector<Note> notes;
     auto sample = load_row(row, slot.draw.key, notes);

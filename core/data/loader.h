@@ -8,9 +8,12 @@
 // request(), next() and the rest belong to one thread, the owner's. Destroying a Loader early is fine.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/error.h"
@@ -23,15 +26,27 @@ namespace t2i {
 
 enum class OnError { stop, skip };
 
+struct Sample;
+struct EncodedSample;  // whoever sets LoaderOptions::instead knows what it is
+
 struct LoaderOptions {
   std::vector<ColumnSpec> columns;  // as given to open_dataset
   TransformOptions transform;
+  std::vector<std::pair<int, int>> sizes{};  // width and height by row, in place of transform's; empty: all rows alike
+  // A text column's value in a sample; empty: as it is in the row. Any worker.
+  std::function<std::string(const Row&, const std::string& column, const DrawKey&)> text_of{};
   OnError on_error = OnError::stop;  // skip: the next good row takes the place of a bad one
   bool resize_mismatched = false;    // a pair of unequal sizes: true resizes to the first image's size, false is E3006
   int num_workers = 2;               // 0: next() does the work itself
   int batches_ahead = 2;             // decoded and not yet delivered, the one being waited for included; at least 1
   DecodeLimits limits;
+  // Makes the sample of a row in another way than by reading its pictures; nothing: they are read after all. Called by
+  // any worker.
+  std::function<std::optional<Result<Sample>>(const Row&, const DrawKey&)> instead{};
 };
+
+// The transform of one row.
+TransformOptions transform_for(const LoaderOptions& options, uint64_t row);
 
 // One wanted sample: which row, and who draws its crop and flip (the key's stream is set by the loader).
 struct Draw {
@@ -45,6 +60,7 @@ struct Sample {
   std::map<std::string, FloatImage> images;  // by column name; all of one size
   std::map<std::string, std::string> texts;
   Geometry geometry;
+  std::shared_ptr<const EncodedSample> encoded{};  // by LoaderOptions::instead
 };
 
 struct SkippedSample {

@@ -57,6 +57,15 @@ Path PictureFolder::write(size_t index, int64_t width, int64_t height, std::span
   return path;
 }
 
+bool PictureFolder::holds(size_t index, const std::string& parameters) const {
+  std::error_code error;
+  if (!std::filesystem::exists(path_of(index), error)) return false;
+  auto text = read_png_text(path_of(index).string());
+  if (!text) return false;
+  auto written = text->find("parameters");
+  return written != text->end() && written->second == parameters;
+}
+
 Json PictureFolder::describe(int64_t width, int64_t height, const std::string& caption, uint64_t seed) {
   return {{"width", width}, {"height", height}, {"caption", caption}, {"seed", seed}};
 }

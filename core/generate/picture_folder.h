@@ -24,6 +24,9 @@ class PictureFolder {
   // rgb: height × width × 3 bytes. Whole or not at all; returns the path.
   Path write(size_t index, int64_t width, int64_t height, std::span<const uint8_t> rgb, const std::string& parameters);
 
+  // Is picture `index` there, drawn with these parameters?
+  bool holds(size_t index, const std::string& parameters) const;
+
   // For coco: the annotations of all pictures. `about[i]` is what describe() gave for picture i; nothing otherwise.
   void write_annotations(const std::vector<Json>& about) const;
   static Json describe(int64_t width, int64_t height, const std::string& caption, uint64_t seed);

@@ -49,6 +49,12 @@ bool SchedulerFile::is_flow() const {
   return has_flow_class() || (prediction && *prediction == "flow_prediction");
 }
 
+std::string SchedulerFile::prediction() const {
+  if (is_flow()) return "flow_prediction";
+  const nlohmann::json* said = find("prediction_type");
+  return said && said->is_string() ? said->get<std::string>() : "epsilon";
+}
+
 std::optional<double> SchedulerFile::number(const std::string& key) {
   const nlohmann::json* value = find(key);
   if (!value || value->is_null()) return std::nullopt;

@@ -24,6 +24,8 @@ class SchedulerFile {
   // Was the model trained on flows? Its file is then of a flow's own class, or another class's that says so: pipelines
   // made for diffusion cannot do with the former.
   bool is_flow() const;
+  // What its model predicts, in diffusers' words: a flow of its own class does not say it.
+  std::string prediction() const;
   bool has_flow_class() const { return class_name().starts_with("FlowMatch"); }
 
   // A key that is absent, or null, has the fallback; a null flag is false.

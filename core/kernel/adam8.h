@@ -1,31 +1,27 @@
 // AdamW with moments in eight bits (Dettmers et al. 2022, arXiv:2110.02861), as bitsandbytes' AdamW8bit defines it. A moment
-// is a code per weight and a scale per block of 256: what the code stands for, times the block's largest magnitude. The
-// codes' values have a dynamic exponent (Dettmers 2015, arXiv:1511.04561); those of the second moment have no sign.
+// is a code per weight and a scale per block of 256: what the code stands for (dynamic_codes.h), times the block's largest
+// magnitude. The op t2i::adam8_update, on the CPU and on GPUs with the same bits.
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <array>
-
-#include "core/kernel/adam8_rows.h"
+#include "core/kernel/adam8_numbers.h"
 
 namespace t2i {
 
-constexpr int64_t adam8_blocks(int64_t elements) { return (elements + adam8_block - 1) / adam8_block; }
-
-// Ascending, from 0 to 1. The signed ones are dynamic_values() of nf4.h.
-const std::array<float, 256>& dynamic_unsigned_values();
-
-// A moment of one parameter: codes [n] uint8, scales [blocks] float32.
+// A moment of one parameter: codes [n] uint8, which have a sign in the first moment and none in the second; scales [blocks]
+// float32.
 struct CodedMoment {
   at::Tensor codes, scales;
 };
 
-// One parameter in float32 on the CPU, flat.
-void adam8_update(const Adam8Numbers& numbers, const at::Tensor& weights, const at::Tensor& grads, const CodedMoment& mean, const CodedMoment& square);
+// Scalars in float32 on the weights' device, where nobody waits for them: the update's number from 1 on, what gradients are
+// divided by, and whether this update is left out.
+struct Adam8Scalars {
+  at::Tensor step, grad_divisor, found_bad;
+};
 
-// What moments stand for, and back, with ATen's operations on any device. Where the nearest value is looked up in a table
-// of places on the CPU, here it is searched for, as bitsandbytes does on a GPU: at a border between two the codes may differ.
-at::Tensor unpack_moment(const CodedMoment& moment, bool has_sign);
-void pack_moment(const at::Tensor& x, bool has_sign, CodedMoment& moment);
+// One parameter in float32, flat: weights [n], grads [n].
+void adam8_update(const Adam8Options& options, const Adam8Scalars& scalars, at::Tensor weights, const at::Tensor& grads, CodedMoment mean,
+                  CodedMoment square);
 
 }  // namespace t2i

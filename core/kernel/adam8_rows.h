@@ -1,11 +1,13 @@
 // AdamW with eight-bit moments (adam8.h) over plain numbers. The same loop twice: rows:: is compiled for processors with
-// AVX2, ask has_wide_floats() first.
+// AVX2, ask has_wide_floats() first. Both, and a GPU's kernel, give the same bits: none is allowed to contract a product and a
+// sum into one operation.
 #pragma once
 #include <cstdint>
 
 namespace t2i {
 
 constexpr int64_t adam8_block = 256;
+constexpr int64_t adam8_blocks(int64_t elements) { return (elements + adam8_block - 1) / adam8_block; }
 
 // All of an update that blocks of weights share.
 struct Adam8Numbers {
@@ -17,7 +19,7 @@ struct Adam8Numbers {
   float kept;         // of the weights: 1 - learning rate * weight decay
 };
 
-// Values of codes, and the code for each of 65,536 places between -1 and 1.
+// Values of codes, and the code for each of 65,536 places between -1 and 1 (dynamic_codes.h).
 struct Adam8Lookup {
   const float *mean_values, *square_values;
   const uint8_t *mean_codes, *square_codes;

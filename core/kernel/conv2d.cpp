@@ -1,10 +1,12 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
+#include "core/base/dry_run.h"
+#include "core/kernel/convolve.h"
 #include "core/kernel/dense.h"
 #include "core/kernel/frozen_dense.h"
-#include "core/kernel/patches.h"
-#include "core/kernel/processor.h"
 #include "core/kernel/rounded.h"
 #include "core/kernel/winograd.h"
 
@@ -14,69 +16,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Measured on AVX2, two cores (bench/step), against oneDNN: 3 x 3 by Winograd, batch 1, with 320 channels at 64 x
-// 64 2.2 times as fast forward, 2.3 for the input's gradient and 2.6 for the weight's; with 640 at 32 x
-// 32 1.7, 1.6, 2.2; with 1280 at 16 x 16 1.4, 1.1, 1.6; batch 32 with 64 channels at 8 x 8 1.5, 1.7, 1.7. With 1280 at
-// 8 x 8, batch 1, a product over unfolded patches is fastest: the weight is read once. Other convolutions with small
-// weights stay with oneDNN.
-constexpr int64_t large_weight = 500'000;  // elements
-constexpr int64_t few_positions = 512;     // output positions of the whole batch
-constexpr int64_t enough_tiles = 64;       // of Winograd's: below, transformed weights cost more than is saved
-constexpr int64_t few_tiles = 32;          // enough where the weight is not large
-constexpr int64_t least_channels = 16;
 constexpr int64_t most_columns = 8 << 20;  // floats of unfolded patches at a time
-
-// How a convolution is done: by Winograd with tiles of 2 or 4, as a product over patches, or by oneDNN where there are
-// many positions and only the weight's gradient is a product.
-enum class Way : int64_t { winograd2 = 2, winograd4 = 4, product, direct };
-
-PatchShape patch_shape(const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding) {
-  return {x.size(1), x.size(2), x.size(3), weight.size(2), weight.size(3), stride, padding};
-}
-
-Way way_of(const PatchShape& s, int64_t batch, const at::Tensor& weight) {
-  auto tiles = [&](int64_t m) { return batch * ((s.height + m - 1) / m) * ((s.width + m - 1) / m); };
-  const bool large = weight.numel() >= large_weight;
-  const bool fits = s.kernel_h == 3 && s.kernel_w == 3 && s.stride == 1 && s.padding == 1 &&
-                    std::min(weight.size(0), weight.size(1)) >= least_channels;
-  if (fits && has_wide_floats()) {
-    if (tiles(4) >= (large ? enough_tiles : few_tiles)) return Way::winograd4;
-    if (large && tiles(2) >= enough_tiles) return Way::winograd2;
-  }
-  if (!large) return Way::direct;
-  return batch * s.out_h() * s.out_w() <= few_positions ? Way::product : Way::direct;
-}
-
-// All patches of a batch: [C*kh*kw, B * out_h * out_w].
-at::Tensor unfold_batch(const PatchShape& s, const at::Tensor& x_BCHW) {
-  int64_t n = s.out_h() * s.out_w(), batch = x_BCHW.size(0), image = x_BCHW.numel() / batch;
-  at::Tensor columns = at::empty({s.rows(), batch * n}, x_BCHW.options());
-  for (int64_t b = 0; b < batch; ++b)
-    unfold_patches(s, x_BCHW.const_data_ptr<float>() + b * image, 0, s.out_h(),
-                   columns.mutable_data_ptr<float>() + b * n, batch * n);
-  return columns;
-}
-
-// [B,O,H,W] <-> [O, B*H*W]; no copy for a batch of one.
-at::Tensor channels_first(const at::Tensor& t) {
-  return t.size(0) == 1 ? t.contiguous().view({t.size(1), -1}) : t.transpose(0, 1).reshape({t.size(1), -1});
-}
-
-at::Tensor product_forward(const PatchShape& s, const at::Tensor& x, const at::Tensor& weight_OK,
-                           const std::optional<at::Tensor>& bias) {
-  at::Tensor columns = unfold_batch(s, x);
-  at::Tensor y = bias ? at::addmm(bias->unsqueeze(1), weight_OK, columns) : weight_OK.mm(columns);
-  return y.view({y.size(0), x.size(0), s.out_h(), s.out_w()}).transpose(0, 1).contiguous();
-}
-
-at::Tensor product_backward_x(const PatchShape& s, const at::Tensor& x, const at::Tensor& weight_OK,
-                              const at::Tensor& g) {
-  at::Tensor columns = weight_OK.t().mm(channels_first(g)), grad_x = at::empty(x.sizes(), x.options());
-  int64_t n = s.out_h() * s.out_w(), batch = x.size(0), image = x.numel() / batch;
-  for (int64_t b = 0; b < batch; ++b)
-    fold_patches(s, columns.const_data_ptr<float>() + b * n, batch * n, grad_x.mutable_data_ptr<float>() + b * image);
-  return grad_x;
-}
 
 // grad_OK += g x patches^T, a few output rows at a time: unfolded patches are kernel-size times the picture.
 void add_weight_gradient(const PatchShape& s, const at::Tensor& x, const at::Tensor& g_BOHW, at::Tensor grad_OK) {
@@ -107,13 +47,8 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
     ctx->saved_data["type"] = static_cast<int64_t>(type);
     ctx->saved_data["bias"] = bias_in && bias_in->requires_grad();
     if (!made) return no_convolution(kept, weight_in, {stride, padding, 1});
-    at::Tensor x = kept.to(at::kFloat), weight = as(type, weight_in);
     std::optional<at::Tensor> bias = bias_in ? std::optional(as(type, *bias_in)) : std::nullopt;
-    PatchShape s = patch_shape(x, weight, stride, padding);
-    Way way = way_of(s, x.size(0), weight);
-    if (way == Way::product) return product_forward(s, x, weight.view({weight.size(0), -1}), bias).to(type);
-    if (way == Way::direct) return at::conv2d(x, weight, bias, stride, padding).to(type);
-    return winograd_forward(static_cast<int64_t>(way), x, weight, bias).to(type);
+    return convolve(kept.to(at::kFloat), as(type, weight_in), bias, {stride, padding}).to(type);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     auto saved = ctx->get_saved_variables();
@@ -125,15 +60,12 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
     at::Tensor x = saved[0].to(at::kFloat), weight = wants_grad_x ? as(type, saved[1]) : saved[1],
                place = gradient_place(saved[1]);
     at::Tensor g = grads[0].to(at::kFloat).contiguous(), grad_x, grad_bias;
-    PatchShape s = patch_shape(x, weight, stride, padding);
+    PatchShape s = patch_shape(x.sizes(), weight, {stride, padding});
     Way way = way_of(s, x.size(0), weight);
     if (way == Way::winograd2 || way == Way::winograd4) {
       grad_x = winograd_backward(static_cast<int64_t>(way), g, x, weight, place, wants_grad_x);
     } else {
-      if (wants_grad_x && way == Way::product) grad_x = product_backward_x(s, x, weight.view({weight.size(0), -1}), g);
-      if (wants_grad_x && way == Way::direct)
-        grad_x = std::get<0>(at::convolution_backward(g, x, weight, at::nullopt, {stride, stride}, {padding, padding},
-                                                      {1, 1}, false, {0, 0}, 1, {true, false, false}));
+      if (wants_grad_x) grad_x = convolve_back(g, x.sizes(), weight, {stride, padding});
       add_weight_gradient(s, x, g, place.view({weight.size(0), -1}));
     }
     if (grad_x.defined()) grad_x = grad_x.to(type);
@@ -145,26 +77,30 @@ struct Conv2d : torch::autograd::Function<Conv2d> {
 
 }  // namespace
 
+// A trained weight whose gradient is added in place, where more than that is gained.
+static bool is_trained_here(const at::Tensor& x, const at::Tensor& weight, const Stride& s) {
+  if (s.dilation != 1 || s.groups != 1 || !adds_in_place(weight)) return false;
+  return weight.numel() >= large_weight || way_of(patch_shape(x.sizes(), weight, s), x.size(0), weight) == Way::winograd4;
+}
+
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t stride,
                   int64_t padding, int64_t dilation, int64_t groups, Values values) {
   const bool made = values == Values::made;
-  bool ours = dilation == 1 && groups == 1 && adds_in_place(weight);
-  if (ours && weight.numel() < large_weight) {  // ATen's own where nothing but the weight's gradient would be ours
-    Way way = way_of(patch_shape(x, weight, stride, padding), x.size(0), weight);
-    ours = way == Way::winograd4;
-  }
   const Stride s{stride, padding, dilation, groups};
-  const bool frozen = !weight.requires_grad();
+  const bool ours = is_trained_here(x, weight, s);
+  // Without a graph a trained weight goes the way that it goes with one: a block that is run again makes the same bits.
+  const bool as_frozen = !weight.requires_grad() || !at::GradMode::is_enabled();
   if (auto type = rounded_type(weight)) {
     WithoutAutocast as_it_is;
     if (ours) return Conv2d::apply(x, weight, bias, stride, padding, *type, made);
-    if (!made && frozen) return frozen_conv2d_without_values(x, weight, s, *type, /*rounds=*/true);
+    if (as_frozen) return frozen_conv2d(x, weight, bias, s, *type, /*rounds=*/true, made);
     return at::conv2d(rounded(x, *type), rounded(weight, *type), bias ? std::optional(rounded(*bias, *type)) : bias,
                       stride, padding, dilation, groups)
         .to(*type);
   }
   if (ours && in_float32(x)) return Conv2d::apply(x, weight, bias, stride, padding, at::kFloat, made);
-  if (!made && frozen) return frozen_conv2d_without_values(x, weight, s, product_type(x), /*rounds=*/false);
+  const bool in_floats = x.is_cpu() && !in_dry_run_of_gpu() && in_float32(x) && weight.scalar_type() == at::kFloat;
+  if (as_frozen && (in_floats || !made)) return frozen_conv2d(x, weight, bias, s, product_type(x), /*rounds=*/false, made);
   return at::conv2d(x, weight, bias, stride, padding, dilation, groups);
 }
 

@@ -79,6 +79,43 @@ TEST(dense, conv2d_is_atens) {
   }
 }
 
+// Beside an adapter: the weight is frozen, gradients pass to the input, and a bias may be trained alone.
+TEST(dense, frozen_conv2d_is_atens) {
+  at::manual_seed(6);
+  struct Case {
+    int64_t batch, in, out, side, kernel, stride, padding, groups;
+  };
+  // Winograd with tiles of 4 and 2, in parts and in lanes; a product over patches; ATen's own with strides, groups, few channels
+  for (Case c : {Case{1, 32, 48, 24, 3, 1, 1, 1}, Case{2, 264, 256, 33, 3, 1, 1, 1}, Case{5, 256, 256, 7, 3, 1, 1, 1}, Case{32, 48, 64, 8, 3, 1, 1, 1},
+                 Case{3, 256, 260, 7, 3, 1, 1, 1}, Case{1, 800, 640, 6, 1, 1, 0, 1}, Case{2, 32, 48, 17, 3, 2, 1, 1}, Case{2, 32, 48, 16, 3, 1, 1, 4},
+                 Case{2, 3, 8, 24, 3, 1, 1, 1}}) {
+    const std::string what = "frozen conv " + std::to_string(c.in) + " " + std::to_string(c.side) + " " + std::to_string(c.groups);
+    at::Tensor weight = at::randn({c.out, c.in / c.groups, c.kernel, c.kernel});
+    at::Tensor x = leaf({c.batch, c.in, c.side, c.side}, false), bias = leaf({c.out}, false), x2 = x.detach().clone().requires_grad_(true),
+               bias2 = bias.detach().clone().requires_grad_(true);
+    at::Tensor y = t2i::conv2d(x, weight, bias, c.stride, c.padding, 1, c.groups), y2 = at::conv2d(x2, weight, bias2, c.stride, c.padding, 1, c.groups);
+    expect_near(y, y2, what, 3e-5);
+    at::Tensor g = at::randn(y.sizes());
+    torch::autograd::backward({y}, {g});
+    torch::autograd::backward({y2}, {g});
+    expect_near(x.grad(), x2.grad(), what + " gradient of the input", 3e-5);
+    expect_near(bias.grad(), bias2.grad(), what + " gradient of the bias");
+    at::NoGradGuard no_grad;
+    EXPECT_TRUE(at::equal(t2i::conv2d(x, weight, bias, c.stride, c.padding, 1, c.groups), y)) << what << ": the same bits without a graph";
+  }
+}
+
+// A block that is run again in backward is first run without a graph.
+TEST(dense, a_trained_conv2d_makes_the_same_bits_without_a_graph) {
+  at::manual_seed(7);
+  for (int64_t side : {6, 12, 24}) {  // a product, tiles of 2, tiles of 4
+    at::Tensor x = at::randn({3, 256, side, side}), weight = leaf({256, 256, 3, 3}), bias = leaf({256});
+    at::Tensor y = t2i::conv2d(x, weight, bias, 1, 1, 1, 1);
+    at::NoGradGuard no_grad;
+    EXPECT_TRUE(at::equal(t2i::conv2d(x, weight, bias, 1, 1, 1, 1), y.detach())) << side;
+  }
+}
+
 // Against torch's own bfloat16 products, under autocast, with a processor that is said to lack them. Both round
 // operands and results to 8 bits, so neighbours lie up to 2^-7 apart, and torch adds the nine taps of an input's
 // gradient in bfloat16: two units, 2^-6 of the largest value.
@@ -142,7 +179,7 @@ TEST(dense, the_reducer_hears_of_every_gradient) {
   EXPECT_EQ(conv_count, 1);
 }
 
-TEST(dense, frozen_weights_and_no_grad_take_atens_way) {
+TEST(dense, frozen_weights_and_no_grad_have_no_gradient_to_add_to) {
   at::Tensor x = at::randn({3, 40}), frozen = at::randn({24, 40});
   EXPECT_FALSE(adds_in_place(frozen));
   at::NoGradGuard no_grad;

@@ -33,25 +33,31 @@ struct LinearGraph : torch::autograd::Function<LinearGraph> {
   }
 };
 
-struct ConvGraph : torch::autograd::Function<ConvGraph> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, int64_t stride, int64_t padding, int64_t dilation,
-                            int64_t groups, at::ScalarType type, bool rounds) {
-    ctx->save_for_backward({x, weight});
+// Of the input it keeps the sizes: its gradient needs the weight alone.
+struct FrozenConv2d : torch::autograd::Function<FrozenConv2d> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, int64_t stride,
+                            int64_t padding, int64_t dilation, int64_t groups, at::ScalarType type, bool rounds, bool made) {
+    ctx->save_for_backward({weight});
     ctx->saved_data["shape"] = std::vector<int64_t>{stride, padding, dilation, groups};
     ctx->saved_data["type"] = static_cast<int64_t>(type), ctx->saved_data["rounds"] = rounds;
-    return no_convolution(x, weight, {stride, padding, dilation, groups}).to(type);
+    ctx->saved_data["sizes"] = x.sizes().vec(), ctx->saved_data["x_type"] = static_cast<int64_t>(x.scalar_type());
+    ctx->saved_data["bias"] = bias && bias->requires_grad();
+    const Stride s{stride, padding, dilation, groups};
+    if (!made) return no_convolution(x, weight, s).to(type);
+    return convolve(operand(x, type, rounds), operand(weight, type, rounds), bias ? std::optional(operand(*bias, type, rounds)) : bias, s).to(type);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    auto saved = ctx->get_saved_variables();
-    const auto type = static_cast<at::ScalarType>(ctx->saved_data["type"].toInt());
+    const at::Tensor weight = ctx->get_saved_variables()[0];
+    const auto type = static_cast<at::ScalarType>(ctx->saved_data["type"].toInt()), x_type = static_cast<at::ScalarType>(ctx->saved_data["x_type"].toInt());
     const bool rounds = ctx->saved_data["rounds"].toBool();
     const auto s = ctx->saved_data["shape"].toIntVector();
     at::NoGradGuard no_grad;
     WithoutAutocast as_it_is;
-    at::Tensor g = rounds ? grads[0].to(at::kFloat) : grads[0];
-    at::Tensor grad_x = std::get<0>(at::convolution_backward(g, operand(saved[0], type, rounds), operand(saved[1], type, rounds), at::nullopt, {s[0], s[0]},
-                                                             {s[1], s[1]}, {s[2], s[2]}, false, {0, 0}, s[3], {true, false, false}));
-    return {grad_x.to(type).to(saved[0].scalar_type()), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    at::Tensor g = rounds ? grads[0].to(at::kFloat) : grads[0], grad_x, grad_bias;
+    if (ctx->needs_input_grad(0))
+      grad_x = convolve_back(g, ctx->saved_data["sizes"].toIntVector(), operand(weight, type, rounds), {s[0], s[1], s[2], s[3]}).to(type).to(x_type);
+    if (ctx->saved_data["bias"].toBool()) grad_bias = g.sum({0, 2, 3});
+    return {grad_x, at::Tensor(), grad_bias, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -77,8 +83,9 @@ at::Tensor frozen_linear_without_values(const at::Tensor& x, const at::Tensor& w
   return LinearGraph::apply(x, weight, type, rounds);
 }
 
-at::Tensor frozen_conv2d_without_values(const at::Tensor& x, const at::Tensor& weight, const Stride& s, at::ScalarType type, bool rounds) {
-  return ConvGraph::apply(x, weight, s.stride, s.padding, s.dilation, s.groups, type, rounds);
+at::Tensor frozen_conv2d(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias, const Stride& s, at::ScalarType type,
+                         bool rounds, bool made) {
+  return FrozenConv2d::apply(x, weight, bias, s.stride, s.padding, s.dilation, s.groups, type, rounds, made);
 }
 
 }  // namespace t2i

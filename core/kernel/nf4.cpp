@@ -25,51 +25,7 @@ const std::array<float, 15>& midpoints() {
   return middle;
 }
 
-// A code for each of 65,536 places between -1 and 1: bitsandbytes looks codes up there instead of searching for them.
-const std::vector<uint8_t>& dynamic_codes() {
-  static const std::vector<uint8_t> codes = [] {
-    constexpr int places = 65'536;
-    const auto& values = dynamic_values();
-    std::vector<uint8_t> made(places);
-    for (int i = 0; i < places; ++i) {
-      const float at = static_cast<float>(i) * (2.0f / (places - 1)) - 1.0f;
-      auto above = std::min(std::lower_bound(values.begin(), values.end(), at), values.end() - 1);
-      auto below = above == values.begin() ? above : above - 1;
-      made[static_cast<size_t>(i)] = static_cast<uint8_t>((at - *below <= *above - at ? below : above) - values.begin());
-    }
-    return made;
-  }();
-  return codes;
-}
-
 }  // namespace
-
-// Seven decades with twice as many steps in each next one, 1 to 64 on either side of zero, evenly between a tenth and the
-// whole of the decade; zero and one.
-const std::array<float, 256>& dynamic_values() {
-  static const std::array<float, 256> values = [] {
-    std::array<float, 256> v{};
-    size_t n = 0;
-    for (int decade = 0; decade < 7; ++decade) {
-      const int steps = 1 << decade;
-      const float step = (1.0f - 0.1f) / static_cast<float>(steps);
-      auto border = [&](int i) {  // as torch.linspace has it: from the nearer end, rounded once
-        return i < (steps + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f) : std::fma(-step, static_cast<float>(steps - i), 1.0f);
-      };
-      const float size = static_cast<float>(std::pow(10.0, decade - 6));
-      for (int i = 0; i < steps; ++i) {
-        const float middle = (border(i) + border(i + 1)) / 2.0f;
-        v[n++] = size * middle;
-        v[n++] = -size * middle;
-      }
-    }
-    v[n++] = 0.0f;
-    v[n++] = 1.0f;
-    std::sort(v.begin(), v.end());
-    return v;
-  }();
-  return values;
-}
 
 // The last block of a tensor, not whole: it is divided, where a whole one is multiplied by the reciprocal. Other last bits,
 // other codes.

@@ -8,14 +8,14 @@
 #include <span>
 #include <vector>
 
+#include "core/kernel/dynamic_codes.h"
+
 namespace t2i {
 
 constexpr int64_t nf4_block = 64, nf4_scales_block = 256;
 
 // The 16 values, ascending: quantiles of the normal distribution, zero among them (appendix E of the paper).
 extern const std::array<float, 16> nf4_values;
-// The 256 values of an 8-bit code with a dynamic exponent (Dettmers 2015, arXiv:1511.04561), ascending, -0.993 to 1.
-const std::array<float, 256>& dynamic_values();
 
 constexpr int64_t nf4_bytes(int64_t count) { return (count + 1) / 2; }
 constexpr int64_t nf4_blocks(int64_t count) { return (count + nf4_block - 1) / nf4_block; }

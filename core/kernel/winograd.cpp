@@ -129,12 +129,12 @@ void input_gradient(const Shape& s, const at::Tensor& m, const at::Tensor& weigh
 
 // Calls body(shape, first sample, samples) for parts of the batch, so that no buffer of tiles grows beyond its measure.
 template <class Body>
-void in_parts(int64_t m, const at::Tensor& x, const at::Tensor& weight, Body body) {
-  Shape s{1, x.size(1), weight.size(0), {x.size(2), x.size(3), m}};
+void in_parts(int64_t m, at::IntArrayRef x, const at::Tensor& weight, Body body) {
+  Shape s{1, x[1], weight.size(0), {x[2], x[3], m}};
   const int64_t a_sample = s.positions() * std::max(s.in, s.out) * s.plane.tiles();
-  const int64_t most = std::clamp<int64_t>(most_tile_floats / a_sample, 1, x.size(0));
-  for (int64_t first = 0; first < x.size(0); first += most) {
-    const int64_t samples = std::min(most, x.size(0) - first);
+  const int64_t most = std::clamp<int64_t>(most_tile_floats / a_sample, 1, x[0]);
+  for (int64_t first = 0; first < x[0]; first += most) {
+    const int64_t samples = std::min(most, x[0] - first);
     const bool in_lanes = s.plane.width < most_short && samples >= enough_lanes;
     s.groups = in_lanes ? 1 : samples, s.plane.lanes = in_lanes ? samples : 1;
     body(s, first, samples);
@@ -175,7 +175,7 @@ float* winograd::thread_scratch(int64_t floats) {
 at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias) {
   at::Tensor y = at::empty({x.size(0), weight.size(0), x.size(2), x.size(3)}, x.options());
-  in_parts(m, x, weight, [&](const Shape& s, int64_t first, int64_t samples) {
+  in_parts(m, x.sizes(), weight, [&](const Shape& s, int64_t first, int64_t samples) {
     at::Tensor from = samples_of(s, x, first, samples), to = room_for(s, y, first, samples);
     forward_part(s, from.const_data_ptr<float>(), weight, bias ? bias->const_data_ptr<float>() : nullptr,
                  to.mutable_data_ptr<float>());
@@ -187,7 +187,7 @@ at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& we
 at::Tensor winograd_backward(int64_t m, const at::Tensor& g, const at::Tensor& x, const at::Tensor& weight,
                              at::Tensor grad_weight, bool wants_grad_x) {
   at::Tensor grad_x = wants_grad_x ? at::empty(x.sizes(), x.options()) : at::Tensor();
-  in_parts(m, x, weight, [&](const Shape& s, int64_t first, int64_t samples) {
+  in_parts(m, x.sizes(), weight, [&](const Shape& s, int64_t first, int64_t samples) {
     at::Tensor g_part = samples_of(s, g, first, samples), x_part = samples_of(s, x, first, samples);
     at::Tensor g_tiles = planes_to_tiles(s, g_part.const_data_ptr<float>(), s.out, g, output_to_tiles);
     if (wants_grad_x) {
@@ -197,6 +197,16 @@ at::Tensor winograd_backward(int64_t m, const at::Tensor& g, const at::Tensor& x
     }
     at::Tensor v = planes_to_tiles(s, x_part.const_data_ptr<float>(), s.in, x, input_to_tiles);
     add_weight_gradient(s, g_tiles, v, grad_weight.mutable_data_ptr<float>());
+  });
+  return grad_x;
+}
+
+at::Tensor winograd_input_gradient(int64_t m, const at::Tensor& g, at::IntArrayRef x_sizes, const at::Tensor& weight) {
+  at::Tensor grad_x = at::empty(x_sizes, g.options());
+  in_parts(m, x_sizes, weight, [&](const Shape& s, int64_t first, int64_t samples) {
+    at::Tensor g_part = samples_of(s, g, first, samples), to = room_for(s, grad_x, first, samples);
+    input_gradient(s, planes_to_tiles(s, g_part.const_data_ptr<float>(), s.out, g, output_to_tiles), weight, to.mutable_data_ptr<float>());
+    put_back(s, to, grad_x, first, samples);
   });
   return grad_x;
 }

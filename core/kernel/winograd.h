@@ -18,4 +18,7 @@ at::Tensor winograd_forward(int64_t m, const at::Tensor& x, const at::Tensor& we
 at::Tensor winograd_backward(int64_t m, const at::Tensor& g, const at::Tensor& x, const at::Tensor& weight,
                              at::Tensor grad_weight, bool wants_grad_x);
 
+// The input's gradient alone, [B,C,H,W] as `x_sizes` say.
+at::Tensor winograd_input_gradient(int64_t m, const at::Tensor& g, at::IntArrayRef x_sizes, const at::Tensor& weight);
+
 }  // namespace t2i

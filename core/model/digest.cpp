@@ -9,12 +9,14 @@ namespace t2i {
 
 std::string digest_of(const ParamStore& store) {
   at::NoGradGuard no_grad;
-  constexpr int64_t at_once = 8 << 20;  // elements: what is widened for the sums stays small
+  constexpr int64_t at_once = 1 << 20;  // elements: what is widened for the sums stays small
   uint64_t plain = 0, by_place = 0;
   std::vector<at::Tensor> all = {store.frozen, store.trained};
-  for (const Parameter& p : store.parameters)
+  for (const Parameter& p : store.parameters) {
     if (p.packed)
       for (const at::Tensor& t : p.packed->tensors()) all.push_back(t.view({-1}));
+    if (p.swapped && p.value.defined()) all.push_back(p.value.view({-1}));  // before the first step: where it was loaded to
+  }
   for (const at::Tensor& flat : all) {
     if (!flat.defined()) continue;
     at::Tensor bits = flat.detach().view(flat.element_size() == 1 ? at::kByte : flat.element_size() == 2 ? at::kShort : at::kInt);

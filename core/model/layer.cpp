@@ -3,29 +3,38 @@
 #include <ATen/ATen.h>
 
 #include "core/kernel/dense.h"
+#include "core/kernel/frozen_dense.h"
+#include "core/kernel/rounded.h"
 #include "core/model/adapter.h"
 #include "core/model/block_run.h"
 #include "core/model/dropout.h"
-#include "core/model/packed_layer.h"
+#include "core/model/frozen_layer.h"
 
 namespace t2i {
 
-static std::optional<at::Tensor> value_of(const Parameter* bias) { return bias ? std::optional(bias->value) : std::nullopt; }
+// Is this weight brought into the type of its product each time (frozen_layer.h)? One that is held in float32 is left to
+// autocast.
+static bool comes_each_time(const at::Tensor& x, const Parameter& weight) {
+  if (weight.packed || weight.swapped) return true;
+  if (weight.trainable || (weight.value.scalar_type() != at::kBFloat16 && weight.value.scalar_type() != at::kHalf)) return false;
+  return weight.value.scalar_type() != product_type(x) || rounded_type(x);
+}
+
+// A bias may be frozen beside a weight that is trained, and held in a lower type.
+static std::optional<at::Tensor> value_of(const Parameter* bias, const Parameter& weight) {
+  if (!bias) return std::nullopt;
+  return weight.trainable && !bias->trainable ? bias->value.to(weight.value.scalar_type()) : bias->value;
+}
 
 // A number per output of a layer, beside what the layer made: [out], of a convolution [out,1,1].
 static at::Tensor per_output(const at::Tensor& t, const Parameter& weight) { return weight.shape.size() == 4 ? t.view({-1, 1, 1}) : t; }
-
-// A frozen weight in float32, however it is held.
-static at::Tensor whole_weight(const Parameter& weight) {
-  return weight.packed ? unpacked(*weight.packed, at::kFloat) : weight.value.to(at::kFloat);
-}
 
 // DoRA, eq. 5 there; the length of the sum is not differentiated (§4.3), as in peft.
 static at::Tensor turned(const LowRank& l, const Parameter& weight) {
   at::Tensor length;
   {
     at::NoGradGuard no_grad;
-    length = row_lengths(whole_weight(weight) + change_of(l, weight.shape));
+    length = row_lengths(frozen_weight(weight).in(at::kFloat) + change_of(l, weight.shape));
   }
   return per_output(l.magnitude / length, weight);
 }
@@ -45,7 +54,7 @@ static at::Tensor with_adapters(const at::Tensor& made, const at::Tensor& x, con
     }
     at::Tensor plain = y;
     if (!seen.is_same(own)) plain = base(seen);
-    else if (bias) plain = y - per_output(bias->value, weight);
+    else if (bias) plain = y - per_output(bias->value.to(l.magnitude.scalar_type()), weight);
     const at::Tensor turn = turned(l, weight);
     y = y + (turn - 1) * plain + turn * change * l.scale;
   }
@@ -56,7 +65,7 @@ static at::Tensor with_adapters(const at::Tensor& made, const at::Tensor& x, con
 static Values values_of(const at::Tensor& x, const Parameter& weight, const Parameter* bias) {
   BlockRun* run = BlockRun::current();
   if (!run || !run->next_layer_without_values()) return Values::made;
-  const bool may = weight.packed ? at::GradMode::is_enabled() && x.requires_grad() : may_leave_out(x, weight.value, value_of(bias));
+  const bool may = comes_each_time(x, weight) ? at::GradMode::is_enabled() && x.requires_grad() : may_leave_out(x, weight.value, value_of(bias, weight));
   if (!may) return Values::made;
   if (weight.adapter)
     for (const LowRank& l : weight.adapter->low_rank)
@@ -66,22 +75,22 @@ static Values values_of(const at::Tensor& x, const Parameter& weight, const Para
 }
 
 at::Tensor linear_layer(const at::Tensor& x, const Parameter& weight, const Parameter* bias) {
-  const std::optional<at::Tensor> plus = value_of(bias);
-  const Values values = values_of(x, weight, bias);
-  at::Tensor y = weight.packed ? packed_linear(x, weight.packed, plus, values) : t2i::linear(x, weight.value, plus, values);
+  auto base = [&](const at::Tensor& in, const std::optional<at::Tensor>& plus, Values values) {
+    return comes_each_time(in, weight) ? frozen_linear(in, frozen_weight(weight), plus, values) : t2i::linear(in, weight.value, plus, values);
+  };
+  at::Tensor y = base(x, value_of(bias, weight), values_of(x, weight, bias));
   if (!weight.adapter) return y;
   return with_adapters(
-      y, x, weight, bias,
-      [&](const at::Tensor& seen) { return weight.packed ? packed_linear(seen, weight.packed, std::nullopt) : t2i::linear(seen, weight.value, std::nullopt); },
+      y, x, weight, bias, [&](const at::Tensor& seen) { return base(seen, std::nullopt, Values::made); },
       [](const at::Tensor& seen, const LowRank& l) { return t2i::linear(t2i::linear(seen, l.down, std::nullopt), l.up, std::nullopt); });
 }
 
 at::Tensor conv2d_layer(const at::Tensor& x, const Parameter& weight, const Parameter* bias, const ConvShape& s) {
   auto base = [&](const at::Tensor& in, const std::optional<at::Tensor>& plus, Values values) {
-    return weight.packed ? packed_conv2d(in, weight.packed, plus, s, values)
-                         : conv2d(in, weight.value, plus, s.stride, s.padding, s.dilation, s.groups, values);
+    return comes_each_time(in, weight) ? frozen_conv2d(in, frozen_weight(weight), plus, s, values)
+                                       : conv2d(in, weight.value, plus, s.stride, s.padding, s.dilation, s.groups, values);
   };
-  at::Tensor y = base(x, value_of(bias), values_of(x, weight, bias));
+  at::Tensor y = base(x, value_of(bias, weight), values_of(x, weight, bias));
   if (!weight.adapter) return y;
   TORCH_CHECK(s.groups == 1, "an adapter beside ", weight.name, ", a convolution in groups, is not supported");
   return with_adapters(

@@ -1,5 +1,6 @@
-// A linear or convolution layer over a parameter, however it is held: plain (core/kernel/dense.h), in fewer bits
-// (packed.h), with adapters beside it (adapter.h). So every model plugin has all of that without a line of its own.
+// A linear or convolution layer over a parameter, however it is held: plain (core/kernel/dense.h), in another type than the
+// product's, in fewer bits or in host memory (frozen_layer.h), with adapters beside it (adapter.h). So every model plugin
+// has all of that without a line of its own.
 #pragma once
 #include "core/model/params.h"
 

@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <set>
 
+#include "core/base/file_progress.h"
+#include "core/model/block_swap.h"
 #include "core/model/packed_files.h"
+#include "core/model/stored_pieces.h"
 
 namespace t2i {
 
@@ -78,6 +81,9 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
   };
   std::set<const TensorEntry*> used;
   PackedProblems packing;
+  const Unload unload = unload_of(weights);
+  uint64_t read = 0, to_read = 0;
+  for (const auto& [name, entry] : weights.tensors) to_read += entry->bytes.size();
   for (Parameter& p : store.parameters) {
     const TensorEntry* entry = find_tensor(weights, p.name, rules);
     if (!entry && is_added(p.name)) {
@@ -104,9 +110,11 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
     if (p.name == rules.widened && narrower.size() > 1 && shape.size() > 1) narrower[1] = shape[1];
     if (shape == p.shape && !p.value.defined()) {
       if (!packed) packed = pack(stored_tensor(*entry), rules.packing.value());
-      p.packed = std::make_shared<const PackedWeight>(to_device(std::move(*packed), store.device));
-    } else if (shape == p.shape) {
+      p.packed = std::make_shared<const PackedWeight>(p.swapped ? store.swap->on_host(std::move(*packed)) : to_device(std::move(*packed), store.device));
+    } else if (shape == p.shape && packed) {
       p.value.copy_(stored());
+    } else if (shape == p.shape) {
+      copy_stored(*entry, p.value, unload);
     } else if (p.name == rules.widened && shape == narrower && narrower[1] < p.shape[1]) {
       p.value.zero_();  // the added channels see nothing at first, so step 0 equals the base model
       p.value.narrow(1, 0, narrower[1]).copy_(stored());
@@ -114,6 +122,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
       wrong.push_back(fmt::format("{} is [{}] in the file, [{}] by config.json", p.name, fmt::join(shape, ","), fmt::join(p.shape, ",")));
     }
     weights.unload(*entry);
+    tell_file_progress("reading", rules.where, read += entry->bytes.size(), to_read);
   }
   std::vector<Error> errors;
   auto first_few = [](const std::vector<std::string>& all) {
@@ -134,6 +143,7 @@ std::vector<std::string> load_weights(ParamStore& store, const WeightSet& weight
                       "E2104", Exit::config});
   if (auto damage = weights.damage()) errors.push_back(*damage);
   if (!errors.empty()) throw Failure(std::move(errors));
+  if (store.swap) store.swap->adopt(store);
   std::vector<std::string> notices;
   for (const auto& [name, entry] : weights.tensors)
     if (!used.contains(entry) && !std::count(rules.ignored.begin(), rules.ignored.end(), name)) notices.push_back(name);

@@ -8,6 +8,7 @@
 
 #include "core/kernel/nf4.h"
 #include "core/model/load.h"
+#include "core/model/stored_pieces.h"
 #include "core/model/tensor_source.h"
 
 namespace t2i {
@@ -22,8 +23,8 @@ std::string int8_name(const std::string& weight, const char* ending) {
 }
 
 at::Tensor copied(const TensorEntry& entry, const WeightSet& weights) {
-  at::Tensor t = stored_tensor(entry).clone();
-  weights.unload(entry);
+  at::Tensor t = at::empty(entry.shape, scalar_type(entry.dtype));
+  copy_stored(entry, t, unload_of(weights));
   return t;
 }
 

@@ -2,9 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/rng.h"
+#include "core/model/block_swap.h"
 #include "core/model/packed.h"
 
 namespace t2i {
@@ -22,6 +24,17 @@ void ParamStore::add(std::string name, std::vector<int64_t> shape, std::string i
   added.push_back({std::move(name), std::move(shape), std::move(init), true, 0, {}});
 }
 
+void ParamStore::host(ParamStore& other, const std::function<bool(const Parameter&)>& is_trained) {
+  TORCH_CHECK(!trained.defined() && !frozen.defined(), part, " was allocated before it could host ", other.part);
+  for (size_t i = 0; i < other.parameters.size(); ++i) {
+    Parameter& p = other.parameters[i];
+    if (p.init == "buffer" || !is_trained(p)) continue;
+    p.hosted = true;
+    guests.push_back({other.part + "." + p.name, p.shape, p.init, true, 0, {}});
+    homes_.push_back({&other, i});
+  }
+}
+
 static int64_t elements(const std::vector<int64_t>& shape) {
   int64_t n = 1;
   for (int64_t d : shape) n *= d;
@@ -29,9 +42,9 @@ static int64_t elements(const std::vector<int64_t>& shape) {
 }
 
 void ParamStore::allocate(at::ScalarType type, at::Device on, const std::function<bool(const std::string&)>& is_trained,
-                          const std::function<bool(const Parameter&)>& is_packed) {
+                          const std::function<bool(const Parameter&)>& is_packed, std::optional<at::ScalarType> frozen_type) {
   constexpr int64_t alignment = 16;  // elements: every view starts on its own 64-byte line in float32
-  dtype = type, device = on;
+  dtype = type, frozen_dtype = frozen_type.value_or(type), device = on;
   int64_t totals[2] = {0, 0};
   std::vector<Parameter*> placed;
   auto find_place = [&](Parameter& p) {
@@ -40,14 +53,23 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
     total += (elements(p.shape) + alignment - 1) / alignment * alignment;
     placed.push_back(&p);
   };
+  for (Parameter& p : guests) find_place(p);
   for (Parameter& p : parameters) {
+    if (p.hosted) continue;
     p.trainable = p.init != "buffer" && is_trained(p.name);
-    if (p.trainable || !is_packed || !is_packed(p)) find_place(p);
+    const bool packs = !p.trainable && is_packed && is_packed(p);
+    if (swap && !p.trainable && p.init != "buffer" && p.shape.size() >= 2) {
+      p.swapped = swap->add(swap);
+      if (!packs) p.value = swap->host_room(p.shape, frozen_dtype);
+    } else if (!packs) {
+      find_place(p);
+    }
   }
+  if (swap) swap->require_weights(part);
   for (Parameter& p : added) find_place(p);
   auto options = at::TensorOptions().dtype(dtype).device(device);
   // Every weight is written by who loads it; to zero gigabytes first would take a third of that time once more.
-  if (totals[0]) frozen = at::empty({totals[0]}, options);
+  if (totals[0]) frozen = at::empty({totals[0]}, options.dtype(frozen_dtype));
   if (totals[1]) trained = at::empty({totals[1]}, options);
   if (totals[1] && keeps_gradients) trained_grad = at::empty({totals[1]}, options);
   auto give_view = [&](Parameter& p) {
@@ -60,11 +82,15 @@ void ParamStore::allocate(at::ScalarType type, at::Device on, const std::functio
     if (keeps_gradients) p.value.mutable_grad() = trained_grad.narrow(0, p.offset, n).view(p.shape);
   };
   for (Parameter* p : placed) give_view(*p);
+  for (size_t i = 0; i < guests.size(); ++i) {
+    Parameter& home = homes_[i].store->parameters[homes_[i].index];
+    home.trainable = true, home.offset = guests[i].offset, home.value = guests[i].value;
+  }
 }
 
 void ParamStore::release() {
-  for (Parameter& p : parameters) p.value.reset(), p.packed.reset(), p.adapter.reset();
-  added.clear();
+  for (Parameter& p : parameters) p.value.reset(), p.packed.reset(), p.adapter.reset(), p.swapped.reset();
+  added.clear(), guests.clear(), homes_.clear(), swap.reset();
   for (at::Tensor* flat : {&trained, &trained_grad, &frozen}) flat->reset();
 }
 
@@ -104,8 +130,9 @@ const Parameter* ParamStore::find(const std::string& name) const {
 
 std::vector<const Parameter*> ParamStore::trained_parameters() const {
   std::vector<const Parameter*> list;
+  for (const Parameter& p : guests) list.push_back(&p);
   for (const Parameter& p : parameters)
-    if (p.trainable) list.push_back(&p);
+    if (p.trainable && !p.hosted) list.push_back(&p);
   for (const Parameter& p : added) list.push_back(&p);
   return list;
 }
@@ -118,8 +145,19 @@ int64_t ParamStore::count() const {
 
 int64_t ParamStore::trained_count() const {
   int64_t n = 0;
-  for (const Parameter* p : trained_parameters()) n += elements(p->shape);
+  for (const Parameter& p : parameters) n += p.trainable ? elements(p.shape) : 0;
+  for (const Parameter& p : added) n += elements(p.shape);
   return n;
+}
+
+bool ParamStore::trains_own() const {
+  return std::any_of(parameters.begin(), parameters.end(), [](const Parameter& p) { return p.trainable; });
+}
+
+uint64_t ParamStore::guest_bytes() const {
+  uint64_t n = 0;
+  for (const Parameter& p : guests) n += static_cast<uint64_t>(elements(p.shape));
+  return trained.defined() ? n * trained.element_size() : 0;
 }
 
 uint64_t ParamStore::packed_bytes() const {
@@ -128,10 +166,25 @@ uint64_t ParamStore::packed_bytes() const {
   return bytes;
 }
 
+uint64_t ParamStore::held_bytes() const {
+  uint64_t bytes = frozen.defined() ? frozen.nbytes() : 0;
+  for (const Parameter& p : parameters)
+    if (p.swapped && p.value.defined()) bytes += p.value.nbytes();
+  return bytes;
+}
+
 uint64_t ParamStore::weight_bytes() const {
-  uint64_t bytes = packed_bytes();
+  uint64_t bytes = swap ? swap->device_bytes() : 0;
+  for (const Parameter& p : parameters) bytes += p.packed && !p.swapped ? p.packed->bytes() : 0;
   for (const at::Tensor& flat : {frozen, trained}) bytes += flat.defined() ? flat.nbytes() : 0;
   return bytes;
+}
+
+bool ParamStore::holds_frozen_exactly() const {
+  if (frozen.defined() && frozen_dtype != at::kFloat) return false;
+  for (const Parameter& p : parameters)
+    if (p.packed || p.swapped) return false;
+  return true;
 }
 
 }  // namespace t2i

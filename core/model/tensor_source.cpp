@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/model/load.h"
+#include "core/model/stored_pieces.h"
 
 namespace t2i {
 namespace {
@@ -16,14 +17,25 @@ at::ScalarType written_type(const TensorEntry& entry, std::optional<at::ScalarTy
   return no_float8 && is_float8(stored) ? at::kBFloat16 : stored;
 }
 
+at::Tensor as_written(const at::Tensor& stored, at::ScalarType type) {
+  return is_float8(type) || !is_float8(stored.scalar_type()) ? stored.to(type) : stored.to(at::kFloat).to(type);
+}
+
 at::Tensor converted(const TensorEntry& entry, at::ScalarType type, const TensorEdits* edits) {
   at::Tensor stored = stored_tensor(entry);
   if (edits)
     if (auto edit = edits->find(&entry); edit != edits->end()) return edit->second(stored.to(at::kFloat)).to(type).contiguous();
-  return is_float8(type) || !is_float8(stored.scalar_type()) ? stored.to(type) : stored.to(at::kFloat).to(type);
+  return as_written(stored, type);
 }
 
 Bytes bytes_of(const at::Tensor& t) { return std::span(static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()); }
+
+bool is_edited(const TensorEntry& entry, const TensorEdits* edits) { return edits && edits->contains(&entry); }
+
+// Elements `begin` to `end`, converted a piece at a time.
+void put_pieces(const TensorEntry& entry, int64_t begin, int64_t end, const WeightSet& weights, at::ScalarType type, const ByteSink& sink) {
+  for_each_piece(entry, begin, end, unload_of(weights), [&](const at::Tensor& piece, int64_t) { sink(bytes_of(as_written(piece, type))); });
+}
 
 }  // namespace
 
@@ -32,8 +44,8 @@ TensorSource converted_source(const std::string& name, const TensorEntry& entry,
   at::ScalarType type = written_type(entry, dtype, no_float8);
   TensorSource source{name, stored_dtype(type), entry.shape, {}, {}};
   source.produce = [&entry, &weights, type, edits](const ByteSink& sink) {
-    if (scalar_type(entry.dtype) == type && !(edits && edits->contains(&entry))) sink(entry.bytes);
-    else sink(bytes_of(converted(entry, type, edits)));
+    if (!is_edited(entry, edits)) return put_pieces(entry, 0, entry.elements(), weights, type, sink);
+    sink(bytes_of(converted(entry, type, edits)));
     weights.unload(entry);
   };
   return source;
@@ -50,6 +62,11 @@ TensorSource joined_source(const std::string& name, const std::vector<const Tens
   if (change == transposed) std::swap(source.shape.at(0), source.shape.at(1));
   source.produce = [entries, change, type, &weights, edits](const ByteSink& sink) {
     for (const TensorEntry* entry : entries) {
+      if (const int64_t n = entry->elements(); change != transposed && !is_edited(*entry, edits)) {
+        const int64_t half = change == swapped ? n / 2 : 0;  // the halves are of rows, so of all
+        put_pieces(*entry, half, n, weights, type, sink), put_pieces(*entry, 0, half, weights, type, sink);
+        continue;
+      }
       at::Tensor t = converted(*entry, type, edits);
       if (change == swapped) t = at::cat({t.narrow(0, t.size(0) / 2, t.size(0) / 2), t.narrow(0, 0, t.size(0) / 2)});
       if (change == transposed) t = t.t();

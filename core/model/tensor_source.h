@@ -1,5 +1,5 @@
-// Stored tensors on their way into another file: converted, and where a file's form asks for it put together, one at a
-// time, so that writing a model takes the memory of its largest tensor.
+// Stored tensors on their way into another file: converted, and where a file's form asks for it put together. They go a piece at
+// a time (stored_pieces.h), so that writing a model takes a few megabytes; those that are edited or transposed go whole.
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -36,7 +36,7 @@ DataPlan look_at_data(const Config& config, const Session& session, const RunDat
       if (auto text = row.values.find(column.name); column.use == "prompt" && text != row.values.end()) texts.insert(text->second);
   }
   plan.texts = static_cast<int64_t>(texts.size());
-  for (std::string& notice : long_text_notices(config, session, dataset)) plan.notices.push_back(std::move(notice));
+  for (std::string& notice : long_text_notices(config, session, data)) plan.notices.push_back(std::move(notice));
   return plan;
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/base/file.h"
 #include "core/base/number_text.h"
+#include "core/metric/job_progress.h"
 #include "core/plan/report.h"
 #include "core/plan/switches.h"
 #include "core/precision/device.h"
@@ -44,7 +45,11 @@ Error does_not_fit(const Plan& plan, const Config& config, const RunData& data, 
               "", "", "E7250", Exit::config};
   uint64_t least = plan.memory.needed;
   std::string best;
-  for (const Switch& s : memory_switches(config)) {
+  JobProgress progress;
+  const std::vector<Switch> switches = memory_switches(config, question.gpu);
+  double tried = 0;
+  for (const Switch& s : switches) {
+    progress.update("looking for what makes it fit", tried++, static_cast<double>(switches.size()), s.text);
     uint64_t needed = 0;
     try {
       needed = plan_memory(s.config, data, plan.data, question, program_bytes).needed;
@@ -79,11 +84,12 @@ int plan_command(const PlanOptions& options) {
   plan.device = gpu ? "cuda" : "cpu";
   plan.data = look_at_data(config, *session, data);
   for (const std::string& notice : session->notices) plan.data.notices.push_back(notice);
+  for (const std::string& line : bucket_lines(data, config)) plan.data.notices.push_back(line);
   plan.resolution = data.resolution;
   plan.processes = options.processes;
   const BatchPlan batches{0, config.train.train_batch_size, config.train.gradient_accumulation_steps, 0, static_cast<int>(options.processes)};
   plan.samples_a_step = batches.per_step();
-  plan.steps = steps_of(config, plan.data.rows, plan.samples_a_step);
+  plan.steps = steps_of(config, samples_of_epoch(data, config), plan.samples_a_step);
 
   const MemoryQuestion question{options.plugin_paths, gpu, options.processes};
   const auto program_bytes = static_cast<uint64_t>(memory_use(at::kCPU).peak_bytes);

@@ -4,13 +4,14 @@
 
 #include <algorithm>
 
-#include "core/config/optimizer_check.h"
+#include "core/config/rates.h"
 #include "core/memory/dry_run.h"
 #include "core/precision/device.h"
 #include "core/train/batch.h"
 #include "core/train/fused_backward.h"
 #include "core/train/run_state.h"
 #include "core/train/step.h"
+#include "core/train/text_encoders.h"
 #include "core/validation.h"
 
 namespace t2i {
@@ -77,8 +78,16 @@ at::Tensor draw_keys(const TrainConfig& train, int64_t step, int64_t first) {
 
 PartHeld held_part(const Session& session, const std::string& part, const std::string& role) {
   const ParamStore& store = session.model->store(part);
-  const at::Tensor& flat = store.frozen.defined() ? store.frozen : store.trained;
-  PartHeld held{part, role, flat.defined() ? dtype_name(flat.scalar_type()) : "", store.count(), store.trained_count(), 0};
+  return {part, role, held_as(store), store.count(), store.trained_count(), 0};
+}
+
+// A text encoder that is trained in full: its weights lie in the denoiser's buffers, what is left of it in its own.
+PartHeld trained_part(const Session& session, const std::string& part, const ParamStore& denoiser) {
+  PartHeld held = held_part(session, part, "text_encoder");
+  held.dtype = dtype_name(denoiser.dtype);
+  held.bytes = session.model->store(part).weight_bytes();
+  for (const Parameter& p : denoiser.guests)
+    if (p.name.starts_with(part + ".")) held.bytes += p.value.nbytes();
   return held;
 }
 
@@ -86,13 +95,13 @@ PartHeld held_part(const Session& session, const std::string& part, const std::s
 void load_counted(Session& session, const Config& config, const std::string& role, Counter& counter, Rehearsal& out) {
   const uint64_t before = counter.live();
   load_frozen_role(session, config, role);
-  const std::vector<std::string> parts = session.model->parts(role);
+  std::vector<std::string> parts = session.model->parts(role);
+  std::erase_if(parts, [&](const std::string& part) { return !session.model->has(part); });  // trained in full: loaded with the denoiser
   uint64_t rest = counter.live() - before;
   for (const std::string& part : parts) {
     out.parts.push_back(held_part(session, part, role));
     const ParamStore& store = session.model->store(part);
-    const uint64_t own = store.frozen.defined() ? store.frozen.nbytes() : 0;
-    out.parts.back().bytes = &part == &parts.back() ? rest : std::min(own, rest);
+    out.parts.back().bytes = &part == &parts.back() ? rest : std::min(store.weight_bytes(), rest);
     rest -= out.parts.back().bytes;
   }
 }
@@ -117,12 +126,13 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
   std::unique_ptr<FusedBackward> fused;
   if (config.optimizer.fused_backward) fused = std::make_unique<FusedBackward>(*state.weights, state.optimizer, context.watched);
   context.fused = fused.get();
-  Encoder encoder(*session.model, *session.task, session.device, /*tokens_only=*/false, null_text_is_zero(*session.model, config.train));
+  Encoder encoder(*session.model, *session.task, session.device, !trained_text_encoders(config).empty(), null_text_is_zero(*session.model, config.train));
   uint64_t before_block = 0;
   std::vector<BlockKept> blocks;
   const BlockWatch watch = watch_of(counter, blocks, before_block);
   state.weights->watch = &watch;
-  for (int64_t step = 0; step < steps; ++step) {
+  const int64_t first = state.weights->swap ? -1 : 0;  // which weights wait in host memory is known after a first pass
+  for (int64_t step = first; step < steps; ++step) {
     Tensors batch;
     std::vector<Sample> samples;
     for (int64_t i = 0; i < n; ++i) samples.push_back(black_sample(data.dataset, *session.task, step * n + i, side));
@@ -132,12 +142,13 @@ void make_steps(Session& session, const Config& config, const RunData& data, Tra
     for (const auto& [name, t] : batch)
       if (name.starts_with("null_")) out.a_text += t.nbytes() / static_cast<uint64_t>(n);
     out.step = std::max(out.step, counter.beyond([&] {
-      train_step(context, state, learning_rate_of(config.optimizer), false, [&](int64_t) {
+      train_step(context, state, leading_rate(config), false, [&](int64_t) {
         blocks.clear();
         return batch;
       });
     }));
     out.blocks = blocks;
+    if (step < 0) out.step = out.encoding = 0, out.parts.back().bytes = session.model->weight_bytes("denoiser") - state.weights->guest_bytes();
   }
   state.weights->watch = nullptr;
 }
@@ -150,6 +161,7 @@ Rehearsal rehearse(const Config& config, const RunData& data, const RehearsalOpt
   Rehearsal out;
   auto session = open_session(config, options.plugin_paths, {.loss = true, .device = "cpu"});
   session->held_as_on_gpu = options.gpu;
+  require_trainable(*session, config);
   for (const char* role : {"text_encoder", "vae"}) load_counted(*session, config, role, counter, out);
 
   const uint64_t before = counter.live();
@@ -158,18 +170,28 @@ Rehearsal rehearse(const Config& config, const RunData& data, const RehearsalOpt
   if (options.recompute) state.weights->recompute = *options.recompute;
   out.recompute = state.weights->recompute;
   PartHeld denoiser = held_part(*session, session->model->denoiser(), "denoiser");
-  denoiser.bytes = session->model->weight_bytes("denoiser");
+  denoiser.bytes = session->model->weight_bytes("denoiser") - state.weights->guest_bytes();
   const at::Tensor &gradients = state.weights->trained_grad, &average = state.ema.average;
   out.gradients = gradients.defined() ? gradients.nbytes() : 0;
   out.average = average.defined() ? average.nbytes() : 0;
   // What else the optimizer's file allocated is its state.
-  const uint64_t began_with = counter.live() - before, known = denoiser.bytes + out.gradients + out.average;
+  uint64_t known = session->model->weight_bytes("denoiser") + out.gradients + out.average;
+  for (const std::string& text : config.train.text_encoders) {
+    out.parts.push_back(trained_part(*session, text, *state.weights));
+    known += session->model->store(text).weight_bytes();
+  }
+  const uint64_t began_with = counter.live() - before;
   out.optimizer = began_with - std::min(began_with, known);
   out.parts.push_back(std::move(denoiser));
   out.space = space_needed(config, *session, state, options.max_steps);
 
   make_steps(*session, config, data, state, compute, counter, out);
   if (options.pictures) out.pictures = counter.beyond([&] { rehearse_validation_pictures(*session, config, state); });
+  // After the last one, weights that are held in halves, or as an average, are put together to be written.
+  out.step = std::max(out.step, counter.beyond([&] {
+    at::NoGradGuard no_grad;
+    shown_weights(state).to(state.weights->trained.scalar_type());
+  }));
   out.most = counter.most(), out.addresses = counter.reached();
   out.computed = computed_in_dry_runs();
   return out;

@@ -22,7 +22,7 @@ struct RehearsalOptions {
 };
 
 struct PartHeld {
-  std::string part, role, dtype;
+  std::string part, role, dtype;  // dtype: as held_as() says
   int64_t parameters = 0, trained = 0;
   uint64_t bytes = 0;
 };

@@ -34,11 +34,23 @@ std::string data_lines(const Plan& p) {
 
 }  // namespace
 
+int64_t Plan::parameters() const {
+  int64_t n = 0;
+  for (const PartHeld& part : memory.rehearsal.parts)
+    if (part.role == "denoiser" || part.trained) n += part.parameters;
+  return n;
+}
+
+int64_t Plan::trained() const {
+  int64_t n = 0;
+  for (const PartHeld& part : memory.rehearsal.parts) n += part.trained;
+  return n;
+}
+
 std::string plan_text(const Plan& p) {
-  const PartHeld& denoiser = p.denoiser();
   std::string text = line("model", fmt::format("{}, task {}, loss {}", p.model, p.task, p.loss));
-  text += line("parameters", fmt::format("{}, {} trained ({:.2f} %)", millions(denoiser.parameters), millions(denoiser.trained),
-                                         100 * share(denoiser.trained, denoiser.parameters)));
+  text += line("parameters", fmt::format("{}, {} trained ({:.2f} %)", millions(p.parameters()), millions(p.trained()),
+                                         100 * share(p.trained(), p.parameters())));
   text += data_lines(p);
   text += line("steps", fmt::format("{} of {} samples, {:.1f} an epoch: {} pictures seen, {:.2f} epochs", grouped(static_cast<uint64_t>(p.steps)),
                                     p.samples_a_step, p.steps_per_epoch(), grouped(static_cast<uint64_t>(p.steps * p.samples_a_step)),
@@ -54,12 +66,12 @@ std::string plan_text(const Plan& p) {
 }
 
 Json plan_json(const Plan& p) {
-  const PartHeld& denoiser = p.denoiser();
   const Rehearsal& r = p.memory.rehearsal;
   Json shares = Json::array(), parts = Json::array(), blocks = Json::array(), sizes = Json::object(), left_out = Json::array();
   for (const MemoryShare& s : p.memory.shares) shares.push_back({{"what", s.what}, {"bytes", s.bytes}});
   for (const PartHeld& part : r.parts)
-    parts.push_back({{"part", part.part}, {"role", part.role}, {"dtype", part.dtype}, {"parameters", part.parameters}, {"bytes", part.bytes}});
+    parts.push_back({{"part", part.part}, {"role", part.role}, {"dtype", part.dtype}, {"parameters", part.parameters}, {"trained", part.trained},
+                     {"bytes", part.bytes}});
   for (size_t i = 0; i < r.blocks.size(); ++i)
     blocks.push_back({{"name", r.blocks[i].name}, {"bytes", r.blocks[i].bytes}, {"again", r.recompute.includes(static_cast<int64_t>(i))}});
   for (const auto& [size, count] : p.data.sizes) sizes[fmt::format("{}x{}", size.first, size.second)] = count;
@@ -67,7 +79,7 @@ Json plan_json(const Plan& p) {
   return {{"model", p.model},
           {"task", p.task},
           {"loss", p.loss},
-          {"parameters", {{"all", denoiser.parameters}, {"trained", denoiser.trained}, {"share", share(denoiser.trained, denoiser.parameters)}}},
+          {"parameters", {{"all", p.parameters()}, {"trained", p.trained()}, {"share", share(p.trained(), p.parameters())}}},
           {"data",
            {{"samples", p.data.rows},
             {"pictures", p.data.pictures},

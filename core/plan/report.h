@@ -20,7 +20,9 @@ struct Plan {
   uint64_t disk_free = 0;  // where the output goes
 
   double steps_per_epoch() const { return static_cast<double>(data.rows) / static_cast<double>(samples_a_step); }
-  const PartHeld& denoiser() const { return memory.rehearsal.parts.back(); }
+  // Parameters of the denoiser and of text encoders that are trained in full, and how many of them are trained.
+  int64_t parameters() const;
+  int64_t trained() const;
 };
 
 std::string plan_text(const Plan& plan);

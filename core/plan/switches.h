@@ -14,8 +14,8 @@ struct Switch {
   Config config;     // the configuration with it
 };
 
-// Those that this configuration has not taken and this build knows. The first change only how a step is computed, later
+// Those that this configuration has not taken and this build knows; some save memory of a GPU alone. The first change only how a step is computed, later
 // ones what is trained.
-std::vector<Switch> memory_switches(const Config& config);
+std::vector<Switch> memory_switches(const Config& config, bool gpu = false);
 
 }  // namespace t2i

@@ -16,10 +16,14 @@
 #include <set>
 #include <sstream>
 
+#include "core/plug/descriptors.h"
+
 namespace t2i {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* engine_name = "libt2i_engine.so";
 
 // A group that only its owner is in, as Debian and Ubuntu make one for each user: writable by it is writable by the
 // owner.
@@ -108,7 +112,8 @@ std::map<fs::path, LoadedPlugin>& loaded_plugins() {
 fs::path engine_library() {
   std::error_code ec;
   fs::path self = fs::canonical(boost::dll::this_line_location(), ec);
-  return ec ? fs::path() : self;
+  if (ec || self.filename() == engine_name) return ec ? fs::path() : self;
+  return (self.parent_path() / ".." / "lib" / engine_name).lexically_normal();  // bin/t2i, which reads descriptors alone
 }
 
 std::optional<Error> plugin_permission_problem(const fs::path& file) {
@@ -122,34 +127,43 @@ std::optional<Error> plugin_permission_problem(const fs::path& file) {
   return permission_problem(real, trusted);
 }
 
-Result<LoadedPlugin> load_plugin(const fs::path& file, const t2i_host* host) {
-  std::error_code ec;
-  fs::path real = fs::canonical(file, ec);
-  if (ec) return refusal(file, "there is no such plugin library", "Check the path.", "E2052", Exit::missing);
-  if (auto it = loaded_plugins().find(real); it != loaded_plugins().end()) return it->second;
+Result<const t2i_plugin*> open_plugin(const fs::path& real, const t2i_host& host) {
   if (auto problem = plugin_permission_problem(real)) return *problem;
   Result<PluginTag> tag = read_plugin_tag(real);
   if (!tag) return tag.error();
-  if (auto problem = tag_problem(real, *tag, *host)) return *problem;
+  if (auto problem = tag_problem(real, *tag, host)) return *problem;
   Result<const t2i_plugin*> opened = open_library(real);
   if (!opened) return opened.error();
-  const t2i_plugin* plugin = *opened;
-  if (!plugin) return refusal(real, T2I_ENTRY_NAME "() gave no descriptor", "Ask its author to repair it.", "E2059");
-  if (auto problems = descriptor_problems(*plugin, *tag); !problems.empty()) {
+  if (!*opened) return refusal(real, T2I_ENTRY_NAME "() gave no descriptor", "Ask its author to repair it.", "E2059");
+  if (auto problems = descriptor_problems(**opened, *tag); !problems.empty()) {
     bool function =
         std::any_of(problems.begin(), problems.end(), [](auto& p) { return p.find("lacks the function") != p.npos; });
     return refusal(real, fmt::format("plugin '{}' is broken: {}", tag->id, fmt::join(problems, "; ")),
                    "Ask its author to repair it; `t2i plugins check` shows all.", function ? "E2060" : "E2059");
   }
-  if (auto problem = start(real, *plugin, host)) return *problem;
-  LoadedPlugin loaded{plugin, {}, real};
-  for (auto c = plugin->components; *c; ++c) {
+  return *opened;
+}
+
+std::vector<Component> components_of(const t2i_plugin& plugin, const fs::path& real) {
+  std::vector<Component> all;
+  for (auto c = plugin.components; *c; ++c) {
     std::istringstream classes(T2I_HAS(*c, opens) ? (*c)->opens : "");
-    loaded.components.push_back({(*c)->kind, (*c)->id, (*c)->doc, nlohmann::json::parse((*c)->config_schema),
-                                 (*c)->impl, {std::istream_iterator<std::string>(classes), {}}, plugin->id,
-                                 plugin->version, real.string()});
+    all.push_back({(*c)->kind, (*c)->id, (*c)->doc, nlohmann::json::parse((*c)->config_schema), (*c)->impl,
+                   {std::istream_iterator<std::string>(classes), {}}, plugin.id, plugin.version, real.string()});
   }
-  return loaded_plugins().emplace(real, std::move(loaded)).first->second;
+  return all;
+}
+
+Result<LoadedPlugin> load_plugin(const fs::path& file, const t2i_host* host) {
+  std::error_code ec;
+  fs::path real = fs::canonical(file, ec);
+  if (ec) return refusal(file, "there is no such plugin library", "Check the path.", "E2052", Exit::missing);
+  if (auto it = loaded_plugins().find(real); it != loaded_plugins().end()) return it->second;
+  Result<const t2i_plugin*> opened = open_plugin(real, *host);
+  if (!opened) return opened.error();
+  const t2i_plugin* plugin = *opened;
+  if (auto problem = start(real, *plugin, host)) return *problem;
+  return loaded_plugins().emplace(real, LoadedPlugin{plugin, components_of(*plugin, real), real}).first->second;
 }
 
 }  // namespace t2i

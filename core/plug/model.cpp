@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "core/model/block_swap.h"
 #include "core/model/offload.h"
 #include "core/plug/call.h"
 
@@ -174,6 +175,13 @@ std::optional<Error> Model::too_large(int64_t width, int64_t height, const std::
 }
 
 bool Model::flow_ends_at_step() const { return about_.value("flow_ends_at_step", false); }
+
+int64_t Model::default_steps(const std::string& task) const {
+  constexpr int64_t usual = 50;
+  const Json said = about_.value("default_steps", Json(usual));
+  return said.is_object() ? said.value(task, usual) : said.get<int64_t>();
+}
+
 at::Tensor Model::guidance(int64_t n, const char* when) const {
   const Json distilled = about_.value("distilled_guidance", Json::object());
   return distilled.contains(when) ? at::full({n}, distilled[when].get<double>(), at::kFloat) : at::Tensor();
@@ -212,8 +220,12 @@ Tensors Model::forward(const Tensors& in) {
   for (auto& [part, store] : stores_) {
     store->blocks_met = 0;
     if (store->offload) store->offload->restart();
+    if (store->swap) store->swap->forward_begins();
   }
-  return call_named(api().forward, self_, in, who("forward"));
+  Tensors out = call_named(api().forward, self_, in, who("forward"));
+  for (auto& [part, store] : stores_)
+    if (store->swap) store->swap->forward_ends(*store);
+  return out;
 }
 
 Tensors Model::tokenize(const std::vector<std::string>& texts, Tensors* left_out) {

@@ -68,6 +68,8 @@ class Model {
   at::Tensor scale_latents(const at::Tensor& sample);                  // a VAE sample -> latents
   // Does forward() take the sizes of a sample, `time_ids`?
   bool wants_sizes() const { return about_.value("size_conditioning", false); }
+  // Sampling steps of `generate` where none are asked for: the family's own, or its own for a task, or 50.
+  int64_t default_steps(const std::string& task) const;
   // Is a text that was not given zeros to the pipelines, instead of the encoding of ""?
   bool zero_for_no_text() const { return about_.value("zero_empty_negative", false); }
   // The `guidance` [n] that forward() takes of a guidance-distilled model, in float32 on the CPU; undefined for others.

@@ -3,9 +3,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
+#include "core/plug/descriptors.h"
 #include "core/plug/library.h"
 #include "core/plug/trial.h"
 
@@ -22,70 +22,11 @@ Error taken(const fs::path& file, std::string what, std::string todo) {
 
 }  // namespace
 
-std::vector<fs::path> plugin_search_path(const std::vector<std::string>& extra) {
-  std::vector<fs::path> places;
-  std::vector<Error> missing;
-  for (const std::string& p : extra) {
-    std::error_code ec;
-    if (fs::exists(p, ec)) places.emplace_back(p);
-    else
-      missing.push_back(
-          {p, "there is no such plugin library or folder", "", "Check --plugin-path.", "E2050", Exit::missing});
-  }
-  if (!missing.empty()) throw Failure(std::move(missing));
-  auto add_folder = [&](const fs::path& folder) {
-    std::error_code ec;
-    if (!folder.empty() && fs::is_directory(folder, ec)) places.push_back(folder);
-  };
-  if (const char* list = ::secure_getenv("T2I_PLUGIN_PATH")) {  // not for a program with raised rights
-    std::string text = list;
-    for (size_t at = 0; at <= text.size();) {
-      size_t end = std::min(text.find(':', at), text.size());
-      add_folder(text.substr(at, end - at));
-      at = end + 1;
-    }
-  }
-  if (fs::path engine = engine_library(); !engine.empty()) add_folder(engine.parent_path() / "t2i");
-  if (const char* home = ::secure_getenv("HOME"); home && *home) add_folder(fs::path(home) / ".t2i" / "plugins");
-  return places;
-}
-
 Registry::Registry(std::vector<fs::path> search, const t2i_host* host) : search_(std::move(search)), host_(host) {}
 
-// Lists the libraries in search order. Of two that are the same plugin the first counts.
 void Registry::scan() {
   if (std::exchange(scanned_, true)) return;
-  std::map<std::string, fs::path> ids;
-  auto look_at = [&](const fs::path& file) {
-    std::error_code ec;
-    fs::path real = fs::canonical(file, ec);
-    if (ec || std::any_of(candidates_.begin(), candidates_.end(), [&](auto& c) { return c.path == real; })) return;
-    Result<PluginTag> tag = read_plugin_tag(real);
-    if (!tag) {
-      refused_.push_back(tag.error());
-      return;
-    }
-    auto [first, fresh] = ids.emplace(tag->id, real);
-    if (fresh) candidates_.push_back({real, false});
-    else
-      refused_.push_back(taken(real,
-                               fmt::format("plugin '{}' was already found as {}", tag->id, first->second.string()),
-                               "Remove one of the two files, or give the one you mean by its path."));
-  };
-  for (const fs::path& place : search_) {
-    std::error_code ec;
-    if (!fs::is_directory(place, ec)) {
-      look_at(place);
-      continue;
-    }
-    std::vector<fs::path> files;
-    for (fs::directory_iterator it(place, ec), end; !ec && it != end; it.increment(ec)) {
-      std::string name = it->path().filename().string();
-      if (name.starts_with("t2i-") && name.ends_with(".so")) files.push_back(it->path());
-    }
-    std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) look_at(file);
-  }
+  for (fs::path& file : find_plugins(search_, refused_)) candidates_.push_back({std::move(file), false});
 }
 
 void Registry::load(Candidate& candidate) {

@@ -21,4 +21,13 @@ HeldType held_type(const std::string& asked, const std::string& mixed_precision,
   return held;
 }
 
+HeldType held_type_beside_trained(const std::string& asked, const std::string& mixed_precision, at::Device device, const Json& part,
+                                  std::optional<at::ScalarType> stored) {
+  HeldType held = held_type(asked, mixed_precision, device, part);
+  if (asked != "auto" || held.type != at::kFloat || !stored) return held;
+  if (*stored == at::kBFloat16 || *stored == at::kHalf) return {*stored, ""};
+  const bool in_eight_bits = *stored == at::kFloat8_e4m3fn || *stored == at::kFloat8_e5m2;
+  return {in_eight_bits ? at::kBFloat16 : at::kFloat, ""};  // bfloat16 has every value of both
+}
+
 }  // namespace t2i

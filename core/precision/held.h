@@ -3,6 +3,7 @@
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
+#include <optional>
 #include <string>
 
 #include "core/base/json.h"
@@ -21,5 +22,11 @@ HeldType held_type(at::ScalarType wanted, const Json& part);
 // train.mixed_precision. `part` is what the model's describe() says of the part: "auto_dtype" is then taken in place of
 // that, and what is not among its "dtypes" is float32.
 HeldType held_type(const std::string& asked, const std::string& mixed_precision, at::Device device, const Json& part);
+
+// The same of weights that are not trained, in a part of which something else is: their type decides what is resident and
+// not what is computed in. So auto may take what it finds: where it would be float32, the type that all of them have in the
+// files (`stored`; empty where they have several) if that is a narrower one, which loses nothing.
+HeldType held_type_beside_trained(const std::string& asked, const std::string& mixed_precision, at::Device device, const Json& part,
+                                  std::optional<at::ScalarType> stored);
 
 }  // namespace t2i

@@ -39,6 +39,22 @@ TEST(HeldType, ATypeThatWasAskedForIsTakenWhereThePartIsMadeForIt) {
   EXPECT_EQ(held_type(at::kFloat, wide).refused, "");
 }
 
+TEST(HeldType, BesideWhatIsTrainedAutoTakesWhatItFinds) {
+  auto beside = [](const std::string& asked, const std::string& mixed, at::Device device, std::optional<at::ScalarType> stored) {
+    return held_type_beside_trained(asked, mixed, device, anything, stored).type;
+  };
+  for (at::ScalarType type : {at::kBFloat16, at::kHalf, at::kFloat}) {
+    EXPECT_EQ(beside("auto", "bf16", cpu, type), type);
+    EXPECT_EQ(beside("auto", "no", gpu, type), type);
+    EXPECT_EQ(beside("auto", "bf16", gpu, type), at::kBFloat16);
+    EXPECT_EQ(beside("float32", "bf16", cpu, type), at::kFloat);
+    EXPECT_EQ(beside("float16", "no", cpu, type), at::kHalf);
+  }
+  EXPECT_EQ(beside("auto", "bf16", cpu, std::nullopt), at::kFloat);
+  EXPECT_EQ(beside("auto", "bf16", cpu, at::kDouble), at::kFloat);
+  EXPECT_EQ(beside("auto", "no", cpu, at::kFloat8_e4m3fn), at::kBFloat16);
+}
+
 TEST(HeldType, APartMayWantFloat32WhateverIsTrainedIn) {
   for (const char* mixed : {"no", "fp32", "fp16", "bf16"})
     EXPECT_EQ(held("auto", mixed, gpu, float32_unless_asked), at::kFloat) << mixed;

@@ -10,7 +10,8 @@
 #include <set>
 
 #include "core/adapters.h"
-#include "core/model/packed.h"
+#include "core/config/rates.h"
+#include "core/model/frozen_layer.h"
 #include "core/train/pattern.h"
 #include "core/train/saved_state.h"
 
@@ -139,7 +140,8 @@ std::vector<AdaptedWeight> adapter_targets(Session& session, const Config& confi
   for (const auto& [word, patterns] : groups.items()) words += ", " + word;
   std::vector<Error> errors;
   std::vector<std::string> named;  // patterns of what was asked for by another name than "all"
-  for (const std::string& target : config.lora.targets) {
+  const bool frozen = denoiser_is_frozen(config);
+  for (const std::string& target : frozen ? std::vector<std::string>() : config.lora.targets) {
     const std::vector<std::string> patterns = patterns_of(target, about);
     if (std::ranges::none_of(denoiser.parameters, [&](const Parameter& p) { return matching(p, patterns); }))
       errors.push_back({where, fmt::format("no linear or convolution layer of {} matches '{}'", denoiser.part, target), "",
@@ -149,7 +151,7 @@ std::vector<AdaptedWeight> adapter_targets(Session& session, const Config& confi
   std::vector<AdaptedWeight> texts = text_targets(session, config, errors);
   if (!errors.empty()) throw Failure(std::move(errors));
 
-  const bool all = std::ranges::count(config.lora.targets, everything) > 0;
+  const bool all = !frozen && std::ranges::count(config.lora.targets, everything) > 0;
   const std::vector<std::string> every = patterns_of(everything, about);
   std::vector<AdaptedWeight> targets;
   std::vector<std::string> narrow, left_out;
@@ -164,7 +166,7 @@ std::vector<AdaptedWeight> adapter_targets(Session& session, const Config& confi
   }
   const size_t of_the_denoiser = targets.size();
   for (AdaptedWeight& text : texts) take(std::move(text), narrow);
-  if (!narrow.empty() || !of_the_denoiser) {
+  if (!narrow.empty() || (!of_the_denoiser && !frozen)) {
     const std::vector<std::string>& list = narrow.empty() ? left_out : narrow;
     fail({where_set(config, "lora.rank"), fmt::format("lora.rank = {} is above the width of {} layers, {} among them", *config.lora.rank, list.size(), list.front()),
           "Such an adapter would be larger than the layer", "lower lora.rank, or name other layers in lora.targets", "E7101", Exit::config});
@@ -201,7 +203,7 @@ void begin_adapter(Session& session, const Config& config, ParamStore& denoiser,
                 adapter_scale(config.lora), config.lora.dropout, {}};
       if (config.lora.use_dora) {
         l.magnitude = factors.of(part, weight.name, "lora_magnitude_vector").value;
-        l.magnitude.copy_(row_lengths(weight.packed ? unpacked(*weight.packed, at::kFloat) : weight.value));
+        l.magnitude.copy_(row_lengths(frozen_weight(weight).in(at::kFloat)));
       }
       weight.adapter = std::make_shared<const Adapter>(Adapter{{std::move(l)}});
     }
@@ -230,7 +232,7 @@ std::string adapter_summary(const Session& session, const LoraConfig& lora) {
   parts.insert(parts.end(), lora.text_encoders.begin(), lora.text_encoders.end());
   for (const std::string& part : parts) {
     const auto layers = std::ranges::count_if(session.model->store(part).parameters, [](const Parameter& p) { return p.adapter != nullptr; });
-    beside += fmt::format("{}{} layers of {}", beside.empty() ? "" : " and ", layers, part);
+    if (layers) beside += fmt::format("{}{} layers of {}", beside.empty() ? "" : " and ", layers, part);
   }
   const char *kind = lora.use_dora ? "DoRA" : "LoRA", *how = lora.use_rslora ? " over its root (rsLoRA)" : "";
   return fmt::format("{}: rank {}, alpha {}{}, beside {}", kind, *lora.rank, lora.alpha, how, beside);

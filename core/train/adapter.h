@@ -16,8 +16,8 @@ struct AdaptedWeight {
   std::vector<int64_t> shape;
 };
 
-// The weights of linear and convolution layers that lora.targets means, in the denoiser's order, then those of
-// lora.text_encoders. E7100 for a name or pattern that means none, E7101 where the rank is above the width of a layer; of
+// The weights of linear and convolution layers that lora.targets means, in the denoiser's order, none where that is frozen,
+// then those of lora.text_encoders. E7100 for a name or pattern that means none, E7101 where the rank is above the width of a layer; of
 // "all" such layers are left out, and told of.
 std::vector<AdaptedWeight> adapter_targets(Session& session, const Config& config, const ParamStore& denoiser);
 

@@ -9,6 +9,7 @@
 #include "core/base/version.h"
 #include "core/checkpoint/pipeline_folder.h"
 #include "core/config/optimizer_check.h"
+#include "core/config/rates.h"
 #include "core/model/adapter_write.h"
 #include "core/model/load.h"
 #include "core/train/adapter.h"
@@ -55,6 +56,8 @@ SafetensorsMetadata kohya_header(const Session& session, const Config& config, c
   header["ss_network_args"] = arguments.dump();
   header["ss_sd_model_name"] = std::filesystem::path(config.model.path).lexically_normal().filename().string();
   header["ss_learning_rate"] = fmt::format("{}", learning_rate_of(config.optimizer));
+  for (const auto& [part, rate] : part_rates(config, session.model->denoiser()))
+    header[part == session.model->denoiser() ? "ss_unet_lr" : "ss_" + part + "_lr"] = fmt::format("{}", rate);
   header["ss_optimizer"] = config.optimizer.name;
   header["ss_steps"] = std::to_string(state.step);
   header["ss_seed"] = std::to_string(config.train.seed);

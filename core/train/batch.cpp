@@ -7,13 +7,14 @@
 
 #include "core/kernel/draw.h"
 #include "core/precision/device.h"
+#include "core/train/encoded_sample.h"
 
 namespace t2i {
 
 struct Encoder::Memory {
   static constexpr int64_t limit_bytes = most_remembered_bytes;
   int64_t bytes = 0;
-  std::map<std::string, Posterior> posteriors;
+  std::map<std::string, Tensors> posteriors;
   std::map<std::string, Tensors> texts;
 };
 
@@ -30,17 +31,36 @@ at::Tensor pixels_tensor(const FloatImage& image, at::Device device) {
   return to_device(pixels, device);
 }
 
-Encoder::Posterior Encoder::posterior(const FloatImage& image) {
-  Tensors out = model_.encode_image(pixels_tensor(image, device_));
-  return {out.at("mean").to(at::kFloat), out.at("logvar").to(at::kFloat)};
+Tensors encode_picture(Model& model, const FloatImage& image, at::Device device) {
+  at::NoGradGuard no_grad;
+  Tensors out = model.encode_image(pixels_tensor(image, device));
+  return {{"mean", out.at("mean").to(at::kFloat)}, {"logvar", out.at("logvar").to(at::kFloat)}};
 }
 
-Encoder::Posterior Encoder::remembered_posterior(const Sample& sample, const std::string& column) {
+Tensors encode_text(Model& model, const std::string& text, at::Device device, bool tokens_only) {
+  at::NoGradGuard no_grad;
+  Tensors tokens = model.tokenize({text});
+  for (auto& [name, t] : tokens) t = to_device(t, device);
+  Tensors made = tokens_only ? tokens : model.encode_text(tokens);
+  for (auto& [name, t] : made)
+    if (t.is_floating_point()) t = t.to(at::kFloat);
+  return made;
+}
+
+static Tensors on_device(Tensors tensors, at::Device device) {
+  for (auto& [name, t] : tensors) t = to_device(t, device);
+  return tensors;
+}
+
+Tensors Encoder::remembered_posterior(const Sample& sample, const std::string& column) {
   const Geometry& g = sample.geometry;
   std::string key = fmt::format("{} {} {} {} {}", sample.index, column, g.crop_top, g.crop_left, g.flip);
   if (auto it = memory_->posteriors.find(key); it != memory_->posteriors.end()) return it->second;
-  Posterior made = posterior(sample.images.at(column));
-  int64_t bytes = static_cast<int64_t>(made.mean.nbytes() + made.logvar.nbytes());
+  if (model_.weight_bytes("vae") == 0)
+    fail({sample.where, "is not in the cache, although it can be read", "It was changed since the run looked at it",
+          "run the same command again", "E8075", Exit::bad_data});
+  Tensors made = encode_picture(model_, sample.images.at(column), device_);
+  int64_t bytes = static_cast<int64_t>(made.at("mean").nbytes() + made.at("logvar").nbytes());
   if (memory_->bytes + bytes <= Memory::limit_bytes) {
     memory_->bytes += bytes;
     memory_->posteriors.emplace(std::move(key), made);
@@ -51,12 +71,7 @@ Encoder::Posterior Encoder::remembered_posterior(const Sample& sample, const std
 Tensors Encoder::encode_text(const std::string& text) {
   auto it = memory_->texts.find(text);
   if (it == memory_->texts.end()) {
-    at::NoGradGuard no_grad;
-    Tensors tokens = model_.tokenize({text});
-    for (auto& [name, t] : tokens) t = to_device(t, device_);
-    Tensors made = tokens_only_ ? tokens : model_.encode_text(tokens);
-    for (auto& [name, t] : made)
-      if (t.is_floating_point()) t = t.to(at::kFloat);
+    Tensors made = made_before ? on_device(made_before(text), device_) : t2i::encode_text(model_, text, device_, tokens_only_);
     if (memory_->bytes > Memory::limit_bytes) return made;
     for (auto& [name, t] : made) memory_->bytes += static_cast<int64_t>(t.nbytes());
     it = memory_->texts.emplace(text, std::move(made)).first;
@@ -66,7 +81,7 @@ Tensors Encoder::encode_text(const std::string& text) {
 
 at::Tensor Encoder::encode_source(const FloatImage& image) {
   at::NoGradGuard no_grad;
-  return model_.source_latents(posterior(image).mean);
+  return model_.source_latents(encode_picture(model_, image, device_).at("mean"));
 }
 
 // [n,6] float32 (Podell et al. 2023, arXiv:2307.01952, §2.2). The crop is where it lies in the picture
@@ -88,16 +103,20 @@ Tensors Encoder::encode(const std::vector<Sample>& samples, const at::Tensor& rn
   std::map<std::string, std::vector<at::Tensor>> rows;
   for (const Sample& sample : samples) {
     for (const TaskColumn& column : task_.columns()) {
+      const Tensors* ready = nullptr;
+      if (sample.encoded)
+        if (auto found = sample.encoded->columns.find(column.name); found != sample.encoded->columns.end()) ready = &found->second;
       if (column.use == "prompt") {
-        for (auto& [name, t] : encode_text(sample.texts.at(column.name))) rows[name].push_back(t);
+        const Tensors text = ready ? on_device(*ready, device_) : encode_text(sample.texts.at(column.name));
+        for (const auto& [name, t] : text) rows[name].push_back(t);
         const bool zero = zero_null_ && !tokens_only_;
-        for (auto& [name, t] : encode_text("")) rows["null_" + name].push_back(zero ? at::zeros_like(t) : t);
+        for (const auto& [name, t] : encode_text("")) rows["null_" + name].push_back(zero ? at::zeros_like(t) : t);
       } else {
-        Posterior p = remembered_posterior(sample, column.name);
+        const Tensors p = ready ? on_device(*ready, device_) : remembered_posterior(sample, column.name);
         if (column.use == "target")
-          rows["mean"].push_back(p.mean), rows["std"].push_back((p.logvar.clamp(-30, 20) * 0.5).exp());
+          rows["mean"].push_back(p.at("mean")), rows["std"].push_back((p.at("logvar").clamp(-30, 20) * 0.5).exp());
         else
-          rows["image_latents"].push_back(model_.source_latents(p.mean));
+          rows["image_latents"].push_back(model_.source_latents(p.at("mean")));
       }
     }
   }

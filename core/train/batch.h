@@ -3,6 +3,7 @@
 // (and remembered, where the sample can come back unchanged).
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -25,9 +26,12 @@ class Encoder {
   Encoder(Model& model, const Task& task, at::Device device, bool tokens_only, bool zero_null);
   ~Encoder();
 
-  // The step's tensors for `samples` (rows in order) under `rng` [n,3]: latents, prompt_embeds…, null_prompt_embeds…,
-  // image_latents where the task has a source. Under no-grad.
+  // The step's tensors for `samples` (rows in order; what they bring encoded is not encoded again) under `rng` [n,3]:
+  // latents, prompt_embeds…, null_prompt_embeds…, image_latents where the task has a source. Under no-grad.
   Tensors encode(const std::vector<Sample>& samples, const at::Tensor& rng);
+
+  // What texts were encoded to before, float32 on the CPU: asked in place of the text encoders, which need not be loaded.
+  std::function<Tensors(const std::string&)> made_before{};
 
   // The conditioning of one text, n = 1: prompt_embeds, pooled… or its tokens.
   Tensors encode_text(const std::string& text);
@@ -35,11 +39,7 @@ class Encoder {
   at::Tensor encode_source(const FloatImage& image);
 
  private:
-  struct Posterior {
-    at::Tensor mean, logvar;
-  };
-  Posterior posterior(const FloatImage& image);
-  Posterior remembered_posterior(const Sample& sample, const std::string& column);
+  Tensors remembered_posterior(const Sample& sample, const std::string& column);
 
   Model& model_;
   const Task& task_;
@@ -51,6 +51,11 @@ class Encoder {
 
 // Is a dropped text zeros, as the guidance's branch without a text has it? Otherwise it is the encoding of "".
 bool null_text_is_zero(const Model& model, const TrainConfig& train);
+
+// One picture or text, as every other: what becomes of it depends on nothing but itself. `mean` and `logvar` [1,C,h,w];
+// prompt_embeds [1,L,D] and what else the family has. Float32, under no-grad.
+Tensors encode_picture(Model& model, const FloatImage& image, at::Device device);
+Tensors encode_text(Model& model, const std::string& text, at::Device device, bool tokens_only = false);
 
 // [1,3,H,W] float32 on `device`.
 at::Tensor pixels_tensor(const FloatImage& image, at::Device device);

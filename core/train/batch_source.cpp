@@ -26,10 +26,13 @@ static int64_t position(const BatchPlan& plan, int64_t first_sample, int64_t num
 void BatchSource::request() {
   uint64_t rows = dataset_.rows.size();
   std::vector<Draw> draws;
+  std::vector<uint64_t> in_bucket;
+  if (!plan_.buckets.empty()) in_bucket = plan_.buckets.rows_of(position(plan_, first_sample_, asked_, 0) / plan_.per_process);
   for (int64_t i = 0; i < plan_.per_process; ++i) {
     uint64_t at = static_cast<uint64_t>(position(plan_, first_sample_, asked_, i));
     uint64_t step = static_cast<uint64_t>(first_step_ + asked_ / plan_.micro_steps);
-    draws.push_back({permuted(at % rows, rows, plan_.seed, at / rows), {plan_.seed, step, at, 0}});
+    const uint64_t row = in_bucket.empty() ? permuted(at % rows, rows, plan_.seed, at / rows) : in_bucket[static_cast<size_t>(i)];
+    draws.push_back({row, {plan_.seed, step, at, 0}});
   }
   loader_.request(std::move(draws));
   ++asked_;

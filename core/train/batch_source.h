@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/data/bucket.h"
 #include "core/data/loader.h"
 #include "core/train/batch.h"
 
@@ -16,6 +17,7 @@ struct BatchPlan {
   int64_t micro_steps = 1;    // train.gradient_accumulation_steps
   int rank = 0, world = 1;
   int64_t per_step() const { return per_process * micro_steps * world; }  // samples of one optimizer step
+  BucketOrder buckets{};  // empty: rows of all sizes are one permutation
 };
 
 class BatchSource {

@@ -16,6 +16,7 @@
 #include "core/single_files.h"
 #include "core/train/adapter_folder.h"
 #include "core/train/saved_state.h"
+#include "core/train/text_encoders.h"
 
 namespace fs = std::filesystem;
 
@@ -67,6 +68,12 @@ WeightSet weights_of_trained(const Session& session, const TrainState& state) {
   return weights_from(session, *session.folder.part(state.weights->part).take(), session.variant);
 }
 
+// Is the part to be written as it was trained?
+bool is_trained(const Session& session, const TrainState& state, const std::string& part) {
+  if (part == state.weights->part) return state.weights->trains_own();
+  return session.model->has(part) && session.model->store(part).trains_own();
+}
+
 // A complete pipeline in `temporary`, which is to become `folder`. Adds to `told` what it had to leave out.
 void write_pipeline(const Session& session, const TrainState& state, const fs::path& temporary, const std::string& folder,
                     std::vector<std::string>& told) {
@@ -87,19 +94,21 @@ void write_pipeline(const Session& session, const TrainState& state, const fs::p
 
   for (const ModelPart& part : source.parts) {
     fs::path to = temporary / part.name;
-    if (part.name == state.weights->part) {
+    if (part.name != state.weights->part && is_trained(session, state, part.name)) {
+      write_text_encoder(session, state, part, to);
+    } else if (is_trained(session, state, part.name)) {
       make_folders(to);
       Json config = session.model->configuration(part.name);
       const ParamStore& weights = *state.weights;
-      const bool packed = weights.packed_bytes() > 0;  // what is not trained is then as it was read
       at::Tensor flat = shown_weights(state).to(weights.trained.scalar_type()).to(at::kCPU);
       at::Tensor frozen = weights.frozen.defined() ? weights.frozen.to(at::kCPU) : at::Tensor();
       auto held = [&](const Parameter& p) { return tensor_source(p.name, view_of(p.trainable ? flat : frozen, p)); };
       std::vector<TensorSource> sources;
       std::optional<WeightSet> read;
-      if (packed) sources = sources_beside_trained(session, weights, read.emplace(weights_of_trained(session, state)), held, config);
-      else
+      if (weights.holds_frozen_exactly())
         for (const Parameter& p : weights.parameters) sources.push_back(held(p));
+      else  // the rest as it was read, which holding it in fewer bits did not change
+        sources = sources_beside_trained(session, weights, read.emplace(weights_of_trained(session, state)), held, config);
       write_json_file(to / "config.json", config);
       write_weight_files(to, part.library == "transformers" ? "model" : "diffusion_pytorch_model", std::move(sources));
       if (auto changed = read ? read->damage() : std::nullopt) fail(*changed);
@@ -129,16 +138,18 @@ void write_pipeline(const Session& session, const TrainState& state, const fs::p
 
 uint64_t final_bytes(const Session& session, const Config& config, const TrainState& state) {
   if (config.lora.rank) return adapter_bytes(config, state);
-  uint64_t bytes =
-      state.weights->trained.nbytes() + (state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
-  if (state.weights->packed_bytes())
+  const bool own = state.weights->trains_own();
+  uint64_t bytes = state.weights->trained.nbytes() + (own && state.weights->frozen.defined() ? state.weights->frozen.nbytes() : 0);
+  if (own && !state.weights->holds_frozen_exactly())
     for (const auto& [name, entry] : weights_of_trained(session, state).tensors) bytes += entry->bytes.size();
   std::error_code error;
   for (const ModelPart& part : session.folder.parts)
-    if (part.name != state.weights->part && !part.file.empty()) {
+    if (is_trained(session, state, part.name)) {
+      continue;
+    } else if (!part.file.empty()) {
       WeightSet weights = weights_from(session, part, "");
       for (const auto& [name, entry] : weights.tensors) bytes += entry->bytes.size() * (dtype_bits(entry->dtype) == 8 ? 2 : 1);
-    } else if (part.name != state.weights->part && !has_only_pickles(part))
+    } else if (!has_only_pickles(part))
       for (const PartFile& file : part_files(part))
         if (uint64_t size = fs::file_size(file.from, error); !error) bytes += size;
   return bytes;

@@ -11,8 +11,10 @@
 #include <filesystem>
 
 #include "core/base/file.h"
+#include "core/base/version.h"
 #include "core/metric/jsonl.h"
 #include "core/metric/progress.h"
+#include "core/metric/run_events.h"
 #include "core/metric/tensorboard.h"
 #include "core/plug/meter.h"
 #include "core/precision/device.h"
@@ -34,11 +36,13 @@ struct Logbook::State {
   std::unique_ptr<MetricsFile> lines;
   std::unique_ptr<EventFile> events;
   std::unique_ptr<Progress> progress;
+  std::unique_ptr<RunEvents> told;
+  int64_t step = 0;  // the last that was added
 };
 
 Logbook::Logbook(const Config& config, Group& group, int64_t resumed_step, int64_t nan_skips, int64_t max_steps,
                  bool loss_scaling, at::Device device)
-    : state_(new State{config, group, loss_scaling, device, now_seconds(), {}, nan_skips, resumed_step, {}, {}, {}}) {
+    : state_(new State{config, group, loss_scaling, device, now_seconds(), {}, nan_skips, resumed_step, {}, {}, {}, {}, resumed_step}) {
   if (!group.is_first()) return;
   std::filesystem::path output = config.output;
   state_->lines = std::make_unique<MetricsFile>(output / "metrics.jsonl", resumed_step);
@@ -49,11 +53,14 @@ Logbook::Logbook(const Config& config, Group& group, int64_t resumed_step, int64
   setup.columns = terminal_columns(fileno(stderr));
   setup.total_steps = max_steps, setup.first_step = resumed_step;
   state_->progress = std::make_unique<Progress>(setup);
+  state_->told = std::make_unique<RunEvents>(output / "events.jsonl");
+  state_->told->start(resumed_step, max_steps, version);
 }
 Logbook::~Logbook() = default;
 
 void Logbook::add(StepRecord record) {
   if (state_->progress) state_->progress->step_done(record.step, record.images);
+  state_->step = record.step;
   state_->records.push_back(std::move(record));
 }
 
@@ -61,6 +68,11 @@ int64_t Logbook::nan_skips() const { return state_->bad_steps; }
 
 void Logbook::note(const std::string& line) {
   if (state_->progress) state_->progress->note(printable(line));
+  const auto [kind, text] = kind_of_note(printable(line));
+  record(kind, text);
+}
+void Logbook::record(const std::string& kind, const std::string& text) {
+  if (state_->told) state_->told->write(kind, state_->step, text);
 }
 void Logbook::paused() {
   if (state_->progress) state_->progress->pause();
@@ -133,6 +145,7 @@ void Logbook::flush() {
     m.step_seconds = s.device.is_cuda() ? a_step : r.step_seconds, m.data_seconds = r.data_seconds;
     m.images_per_second = static_cast<double>(r.images) / m.step_seconds;
     m.memory_bytes = memory.now_bytes, m.peak_memory_bytes = memory.peak_bytes;
+    m.extras = r.part_rates;
     if (memory.peak_reserved_bytes)
       m.extras.push_back({"peak_reserved_bytes", static_cast<double>(memory.peak_reserved_bytes)});
     if (r.result.watched_grad.defined()) m.extras.push_back({"grad/attention_qk", row[watched_column]});

@@ -18,6 +18,7 @@ struct StepRecord {
   int64_t images = 0;  // over all processes
   StepResult result;
   std::vector<std::string> samples;  // where this process's rows came from: named if the step's gradient is no number
+  std::vector<std::pair<std::string, double>> part_rates;  // "lr/PART", where parts have rates of their own
 };
 
 class Logbook {
@@ -32,7 +33,9 @@ class Logbook {
   // Reads and writes everything added. Failure E4201 when steps without a usable gradient were more than allowed.
   void flush();
   int64_t nan_skips() const;           // of all that was flushed, and of the run before it
-  void note(const std::string& line);  // one line to the person
+  void note(const std::string& line);  // one line to the person, kept in events.jsonl
+  // Kept there alone. `kind` as core/metric/run_events.h has it.
+  void record(const std::string& kind, const std::string& text);
   void saved(int64_t step);            // a checkpoint was committed
   void paused();                       // what comes until the next step is not part of its time
   void image(const std::string& tag, const std::string& png_path, int64_t width, int64_t height, int64_t step);  // to TensorBoard

@@ -7,14 +7,16 @@
 #include "core/base/kill_point.h"
 #include "core/base/lr_schedule.h"
 #include "core/config/optimizer_check.h"
+#include "core/config/rates.h"
 #include "core/train/stop_signal.h"
 
 namespace t2i {
 
 static double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-static LrSchedule schedule_of(const OptimizerConfig& o, int64_t max_steps) {
-  LrSchedule s{o.lr_scheduler, o.lr_warmup_steps, max_steps, 1, o.lr_power, learning_rate_of(o)};
+static LrSchedule schedule_of(const Config& config, int64_t max_steps) {
+  const OptimizerConfig& o = config.optimizer;
+  LrSchedule s{o.lr_scheduler, o.lr_warmup_steps, max_steps, 1, o.lr_power, leading_rate(config)};
   if (o.lr_num_cycles > 0) s.cycles = static_cast<int64_t>(o.lr_num_cycles);
   return s;
 }
@@ -31,7 +33,8 @@ Exit train_loop(const Config& config, StepContext& context, TrainState& state, i
                 Logbook& logbook, const LoopPlan& plan, const LoopHooks& hooks) {
   const int64_t log_every = std::max<int64_t>(config.train.log_every_steps, 1);
   const bool host_sees_values = state.weights->trained.is_cpu();  // reading costs nothing there, so look at every step
-  const LrSchedule schedule = schedule_of(config.optimizer, plan.max_steps);
+  const LrSchedule schedule = schedule_of(config, plan.max_steps);
+  const auto rates = part_rates(config, context.model.denoiser());
   int64_t saved_at = state.step;
   auto due = [](int64_t step, int64_t every) { return every > 0 && step % every == 0; };
   if (state.step == 0 && config.validation.every_steps > 0) {  // the base model, to compare with
@@ -44,7 +47,9 @@ Exit train_loop(const Config& config, StepContext& context, TrainState& state, i
     double began = now_seconds(), waited = batches.waited_seconds;
     StepRecord record;
     record.step = state.step + 1;
-    record.learning_rate = learning_rate_at(config.optimizer, state.step, lr_multiplier(schedule, state.step));
+    auto now = [&](double rate) { return learning_rate_at(config.optimizer, rate, state.step, lr_multiplier(schedule, state.step)); };
+    record.learning_rate = now(leading_rate(config));
+    for (const auto& [part, rate] : rates) record.part_rates.emplace_back("lr/" + part, now(rate));
     bool logging = record.step % log_every == 0 || record.step == plan.max_steps;
     record.result = train_step(context, state, record.learning_rate, logging, [&](int64_t) {
       Tensors batch = batches.next();

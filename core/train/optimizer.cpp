@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "core/train/optimizer/bf16_weights.h"
+#include "core/kernel/bf16_weights.h"
 #include "core/train/optimizer/rules.h"
 
 namespace t2i {

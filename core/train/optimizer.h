@@ -107,7 +107,7 @@ class Optimizer {
   std::string rounding_;       // of weights in bfloat16: split, stochastic_rounding, plain
   int64_t seed_ = 0;
   at::Tensor weights_, grads_;  // the store's flat buffers; no gradients where they come one at a time
-  at::Tensor lower_;           // int16, of split weights: optimizer/bf16_weights.h
+  at::Tensor lower_;           // int16, of split weights: core/kernel/bf16_weights.h
   std::vector<Place> places_;
   std::vector<double> rates_;  // by parameter
 };

@@ -73,17 +73,21 @@ RunCounts resume(const RunOptions& options, const Session& session, const Datase
   if (group.is_first())  // it holds the run's lock
     for (const Error& notice : remove_leftovers(output)) fmt::print(stderr, "notice: {}\n", to_string(notice));
   NewestCheckpoint newest = find_newest_valid(output).take();
-  for (const Error& notice : newest.notices)
-    if (group.is_first()) fmt::print(stderr, "notice: {}\n", to_string(notice));
   RunCounts counts;
+  auto tell = [&](const std::string& notice) {
+    if (!group.is_first()) return;
+    fmt::print(stderr, "notice: {}\n", notice);
+    counts.notices.push_back(notice);
+  };
+  for (const Error& notice : newest.notices) tell(to_string(notice));
   if (newest.checkpoint) {
     if (auto errors = unsafe_changes(options, *newest.checkpoint, dataset); !errors.empty()) throw Failure(std::move(errors));
     restore_state(state, *newest.checkpoint);
     const Json& record = newest.checkpoint->manifest.state;
-    if (auto changed = changed_programs(record.value("made_by", Json::object()), programs(session)); !changed.empty() && group.is_first())
-      fmt::print(stderr, "notice: {}: {}. What follows may differ in the last bits from a run that was not interrupted.\n",
-                 newest.checkpoint->folder.string(), changed);
-    counts = {record.at("samples_seen"), record.value("nan_skips", int64_t{0})};  // the second is younger than the form
+    if (auto changed = changed_programs(record.value("made_by", Json::object()), programs(session)); !changed.empty())
+      tell(fmt::format("{}: {}. What follows may differ in the last bits from a run that was not interrupted.", newest.checkpoint->folder.string(), changed));
+    counts.samples_seen = record.at("samples_seen");
+    counts.nan_skips = record.value("nan_skips", int64_t{0});  // younger than the form
   }
   if (group.is_first()) {
     std::string text = write_config(options.config);

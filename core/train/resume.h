@@ -12,6 +12,7 @@ namespace t2i {
 struct RunCounts {
   int64_t samples_seen = 0;
   int64_t nan_skips = 0;  // steps that were left out: train.max_nan_skips is of a run, not of an attempt
+  std::vector<std::string> notices;  // what was told while it was found
 };
 
 // Restores `state` from the newest whole checkpoint of the output folder and returns what the run had counted by then

@@ -6,6 +6,8 @@
 
 #include "core/data_options.h"
 #include "core/plug/long_texts.h"
+#include "core/train/bucket_data.h"
+#include "core/train/caption_data.h"
 
 namespace t2i {
 
@@ -35,8 +37,15 @@ RunData open_run_data(const Config& config, Session& session) {
   loader.resize_mismatched = config.data.on_mismatch == "resize";
   loader.num_workers = static_cast<int>(config.data.num_workers);
   loader.limits.max_pixels = static_cast<uint64_t>(config.data.max_pixels);
-  data.dataset = open_dataset(config.data.path, loader.columns, dataset_options(config, session.registry));
+  data.dataset = open_dataset(config.data.path, columns_to_read(config, *session.task, loader.columns), dataset_options(config, session.registry));
+  set_captions(data, config, *session.task);
+  sort_into_buckets(data, config, *session.model);
   return data;
+}
+
+int64_t samples_of_epoch(const RunData& data, const Config& config) {
+  const BucketOrder order = bucket_order(data, config);
+  return order.empty() ? static_cast<int64_t>(data.dataset.rows.size()) : order.samples();
 }
 
 int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
@@ -44,12 +53,32 @@ int64_t steps_of(const Config& config, int64_t rows, int64_t per_step) {
   return (rows * config.train.num_train_epochs + per_step - 1) / per_step;
 }
 
-std::vector<std::string> long_text_notices(const Config& config, const Session& session, const Dataset& dataset) {
+Json data_summary(const RunData& data, int64_t per_step) {
+  const int64_t rows = static_cast<int64_t>(data.dataset.rows.size()), bad = static_cast<int64_t>(data.dataset.bad.size());
+  Json columns = Json::object();
+  for (const ColumnSpec& column : data.loader.columns) columns[column.name] = column.in_data();
+  Json buckets = Json::array();
+  if (data.buckets.empty()) buckets.push_back({{"width", data.resolution}, {"height", data.resolution}, {"samples", rows - bad}});
+  for (size_t b = 0; b < data.buckets.size(); ++b)
+    buckets.push_back({{"width", data.buckets[b].width}, {"height", data.buckets[b].height}, {"samples", data.in_bucket[b].size()}});
+  return {{"path", data.dataset.root},
+          {"samples", rows},
+          {"left_out", bad},
+          {"columns", columns},
+          {"resolution", data.resolution},
+          {"samples_per_step", per_step},
+          {"steps_per_epoch", static_cast<double>(rows) / static_cast<double>(per_step)},
+          {"buckets", buckets}};
+}
+
+std::vector<std::string> long_text_notices(const Config& config, const Session& session, const RunData& data) {
   std::vector<TextAt> captions, prompts;
+  CaptionRules as_written = data.caption_rules;  // another order has as many tokens
+  as_written.shuffle = false;
   for (const TaskColumn& column : session.task->columns())
     if (column.use == "prompt")
-      for (const Row& row : dataset.rows)
-        if (auto text = row.values.find(column.name); text != row.values.end()) captions.push_back({text->second, row.where});
+      for (const Row& row : data.dataset.rows)
+        for (const std::string& text : all_captions(captions_of(data, row, column.name), as_written)) captions.push_back({text, row.where});
   for (const std::string& prompt : config.validation.prompts) prompts.push_back({prompt, ""});
   std::vector<std::string> notices = long_texts_notices(*session.model, captions, "caption");
   for (std::string& notice : long_texts_notices(*session.model, prompts, "validation prompt")) notices.push_back(std::move(notice));

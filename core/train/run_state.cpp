@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
+#include "core/config/rates.h"
+#include "core/model/block_swap.h"
 #include "core/model/digest.h"
 #include "core/model/offload.h"
 #include "core/precision/device.h"
 #include "core/train/adapter.h"
 #include "core/train/pattern.h"
+#include "core/train/text_encoders.h"
 
 namespace t2i {
 
@@ -38,16 +41,25 @@ ParamStore& load_denoiser(Session& session, const Config& config, at::ScalarType
   const std::string part = session.model->denoiser();
   ParamStore& store = session.model->build(part);
   store.keeps_gradients = !config.optimizer.fused_backward;
+  if (config.train.blocks_to_swap)
+    store.swap = std::make_shared<BlockSwap>(config.train.blocks_to_swap, session.device, slot_copies_for(session.device), "train.blocks_to_swap");
+  const bool frozen = denoiser_is_frozen(config);
   if (!config.lora.rank) {
-    require_matches(session, config);
+    if (!frozen) require_matches(session, config);
+    host_text_encoders(session, config, store);
     const std::vector<std::string> trained = expand_groups(config.train.parameters, session.model->about());
-    return load_part(session, config, part, dtype, [&](const std::string& name) { return matches_any(name, trained); });
+    // With everything trained, what is left are constants.
+    const FrozenAs rest = trained.empty() && !frozen ? FrozenAs::the_part : FrozenAs::model_dtype;
+    load_part(session, config, part, dtype, [&](const std::string& name) { return !frozen && matches_any(name, trained); }, rest);
+    load_text_encoders(session, config, dtype);
+    return store;
   }
   for (const std::string& text : config.lora.text_encoders)
-    if (session.model->about().at("parts").contains(text) && session.folder.find(text) && !session.model->has(text)) load_part(session, config, text, at::kFloat);
+    if (session.model->about().at("parts").contains(text) && session.folder.find(text) && !session.model->has(text))
+      load_part(session, config, text, at::kFloat, [](const std::string&) { return false; }, FrozenAs::model_dtype);
   const std::vector<AdaptedWeight> targets = adapter_targets(session, config, store);
   declare_adapter(store, config, targets);
-  load_part(session, config, part, dtype, [&](const std::string& name) { return is_new(session, name); });
+  load_part(session, config, part, dtype, [&](const std::string& name) { return !frozen && is_new(session, name); }, FrozenAs::model_dtype);
   begin_adapter(session, config, store, targets);
   return store;
 }
@@ -60,7 +72,8 @@ TrainState start_state(Session& session, const Config& config, at::ScalarType co
     state.weights->offload = offload_for(session.device);
     if (!state.weights->offload) session.notices.push_back("train.offload_activations changes nothing: a CPU's activations are in host memory already");
   }
-  state.optimizer = Optimizer(config.optimizer, *state.weights, config.train.seed);
+  for (const std::string& text : config.train.text_encoders) session.model->store(text).recompute.every = state.weights->recompute.every;
+  state.optimizer = Optimizer(config.optimizer, *state.weights, config.train.seed, rate_ranges(*state.weights, config));
   state.loss_scale = LossScale(session.device, compute == at::kHalf);
   if (config.train.use_ema) state.ema.start(state.optimizer.exact(), config.train.ema_decay);
   return state;
@@ -71,7 +84,7 @@ std::vector<std::pair<std::string, std::string>> loaded_weights(Session& session
   std::vector<std::pair<std::string, std::string>> digests;
   for (const char* role : {"text_encoder", "vae", "denoiser"})
     for (const std::string& part : session.model->parts(role))
-      if (session.model->has(part)) digests.emplace_back("weights of " + part, digest_of(session.model->store(part)));
+      if (session.model->has(part) && session.model->store(part).weight_bytes() > 0) digests.emplace_back("weights of " + part, digest_of(session.model->store(part)));
   return digests;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/model/load.h"
+#include "core/model/stored_pieces.h"
 
 namespace t2i {
 namespace {
@@ -70,7 +71,7 @@ void restore_state(TrainState& state, const Checkpoint& checkpoint) {
       fail({where, "tensor '" + name + "' is missing or has another shape",
             "The checkpoint is of another model or other trained parameters",
             "use another output folder, or the configuration that this run began with", "E4130", Exit::bad_data});
-    to.copy_(stored_tensor(*entry));
+    copy_stored(*entry, to, [&](Bytes copied) { file.map->unload(copied); });
   };
   for (const StateBuffer& buffer : per_parameter(state))
     for (const Place& place : buffer.places) copy(buffer.name + "/" + place.parameter, view_of(buffer.flat, place));

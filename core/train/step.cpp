@@ -16,21 +16,49 @@
 
 namespace t2i {
 
-// Texts that came as tokens, because their encoders are adapted too: encoded here, with gradients. The empty text is encoded as
-// often as there are samples, so that each has its own dropout.
+// The batch's tokens, taken out of it: "tokens", "tokens_2" …
+static Tensors take_tokens(Tensors& batch, const std::string& before) {
+  Tensors tokens;
+  for (const auto& [name, t] : batch)
+    if (name.starts_with(before + "tokens")) tokens[name.substr(before.size())] = t;
+  for (const auto& [name, t] : tokens) batch.erase(before + name);
+  return tokens;
+}
+
+static Tensors encoded(StepContext& c, const Tensors& tokens) {
+  // As the denoiser: what is held in bfloat16 is computed in it altogether (objective.cpp).
+  const bool as_held = !c.train.text_encoders.empty() && c.model.store(c.train.text_encoders.front()).dtype == at::kBFloat16;
+  Tensors made;
+  {
+    Autocast autocast(tokens.begin()->second.device().type(), as_held ? at::kFloat : c.compute);
+    made = c.model.encode_text(tokens);
+  }
+  for (auto& [name, t] : made)
+    if (t.is_floating_point()) t = t.to(at::kFloat);
+  return made;
+}
+
+// Texts that came as tokens, because their encoders are part of the step: encoded here, with gradients. Where encoders are
+// adapted, the empty text is encoded as often as there are samples, so that each has its own dropout.
 static void encode_texts(StepContext& c, Tensors& batch) {
-  for (const std::string before : {"", "null_"}) {
-    Tensors tokens, made;
-    for (const auto& [name, t] : batch)
-      if (name.starts_with(before + "tokens")) tokens[name.substr(before.size())] = t;
-    if (tokens.empty()) return;
-    for (const auto& [name, t] : tokens) batch.erase(before + name);
-    {
-      Autocast autocast(batch.at("latents").device().type(), c.compute);
-      made = c.model.encode_text(tokens);
-    }
-    const bool zero = !before.empty() && null_text_is_zero(c.model, c.train);
-    for (auto& [name, t] : made) batch[before + name] = zero ? at::zeros_like(t, at::kFloat) : t.is_floating_point() ? t.to(at::kFloat) : t;
+  Tensors tokens = take_tokens(batch, ""), empty = take_tokens(batch, "null_");
+  if (tokens.empty()) return;
+  const bool zero = null_text_is_zero(c.model, c.train);
+  if (c.train.text_encoders.empty()) {
+    for (auto& [name, t] : encoded(c, tokens)) batch[name] = t;
+    for (auto& [name, t] : encoded(c, empty)) batch["null_" + name] = zero ? at::zeros_like(t) : t;
+    return;
+  }
+  // Trained in full they have no dropout: the empty text once, as one more row. In one pass each block is computed again once, and
+  // each weight has its whole gradient when that comes (fused_backward.h).
+  const int64_t n = batch.at("latents").size(0);
+  for (auto& [name, t] : tokens) t = at::cat({t, empty.at(name).narrow(0, 0, 1)});
+  for (auto& [name, t] : encoded(c, tokens)) {
+    batch[name] = t.narrow(0, 0, n);
+    std::vector<int64_t> rows(static_cast<size_t>(t.dim()), -1);
+    rows[0] = n;
+    at::Tensor none = t.narrow(0, n, 1).expand(rows);
+    batch["null_" + name] = zero ? at::zeros_like(none) : none;
   }
 }
 

@@ -1,7 +1,7 @@
 // Of an Arrow column, what it is to a data set, and its cells as bytes.
 #pragma once
 #include <arrow/api.h>
-#include <t2i/t2i.hpp>
+#include <t2i/dataset.hpp>
 
 #include <memory>
 #include <string>

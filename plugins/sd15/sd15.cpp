@@ -102,6 +102,7 @@ std::string Sd15::description(const Json& config, const t2i::PartConfigs& parts)
   about["parts"]["vae"] = t2i::autoencoder_part(vae_config_ && vae_config_->needs_range);
   about["parts"]["text_encoder"] = t5_.there() ? t2i::t5_text_part() : t2i::clip_text_part();
   about["parts"]["text_encoder"]["adapter_prefixes"] = {"lora_te_", "lora_te1_"};
+  if (clip_.there()) about["parts"]["text_encoder"]["unused"] = clip_.unused({.skip = clip_skip_});
   if (t5_.there()) {
     const std::string tokenizer = parts.class_of("tokenizer");
     about["classes"] = {{"text_encoder", {"transformers", "T5EncoderModel"}},
@@ -121,6 +122,7 @@ std::string Sd15::description(const Json& config, const t2i::PartConfigs& parts)
   if (unet_config_.text_width) about["parameter_groups"]["text_projection"] = Json::array({"encoder_hid_proj.*"});
   if (has_text()) about["token_limit"] = t5_.there() ? t5_.length() : clip_.config().positions;
   about["default_loss"] = t2i::objective_of(config.value("scheduler", Json::object()));
+  about["default_steps"] = {{"ip2p", 100}};  // the pipeline's
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "ddim";
   about["scheduler_overrides"]["text"] = changes_of_the_text_pipeline(config.value("scheduler", Json::object()));
   about["pipelines"] = {{"text", "StableDiffusionPipeline"}, {"ip2p", "StableDiffusionInstructPix2PixPipeline"}};

@@ -72,6 +72,7 @@ std::string Sdxl::description(const Json& config) const {
   about["parts"]["vae"]["auto_dtype"] = "float32";
   // A refiner has no first text encoder, and a folder without both is named as such when they are needed.
   if (text_1_.there() || !text_2_.there()) about["parts"][text_1_.name()] = t2i::clip_text_part();
+  if (text_1_.there()) about["parts"][text_1_.name()]["unused"] = text_1_.unused(wanted_of_the_first());
   about["parts"][text_2_.name()] = t2i::clip_text_part();
   int64_t downscale = vae_config_ ? vae_config_->downscale() : 8;
   about["latent"] = {{"channels", unet_config_.out_channels}, {"downscale", downscale}};
@@ -93,6 +94,7 @@ std::string Sdxl::description(const Json& config) const {
   const Json scheduler = config.value("scheduler", Json::object());
   about["default_loss"] = t2i::objective_of(scheduler);
   about["default_task_options"] = {{"text", {{"guidance_scale", 5}}}, {"ip2p", {{"guidance_scale", 5}}}};  // the pipelines'
+  about["default_steps"] = {{"ip2p", 100}};
   about["default_sampler"] = about["default_loss"] == "rectified_flow" ? "flow_euler" : "euler";
   about["pipelines"] = {
       {"text", is_refiner() ? "StableDiffusionXLImg2ImgPipeline" : "StableDiffusionXLPipeline"},
@@ -145,11 +147,13 @@ void Sdxl::tokenize(std::span<const char* const> texts, t2i::Sink out) {
     if (text->there()) text->tokenize(assets_, texts, out);
 }
 
+t2i::ClipText::Wanted Sdxl::wanted_of_the_first() const { return {.skip = always_skipped + clip_skip_, .final_norm = false}; }
+
 void Sdxl::encode_text(t2i::Named in, t2i::Sink out) {
   const int64_t skip = always_skipped + clip_skip_;
   auto second = text_2_.encode(in, {.skip = skip, .final_norm = false, .pooled = true});
   t2i::Tensor embeds = second.hidden;
-  if (text_1_.there()) embeds = t2i::cat({text_1_.encode(in, {.skip = skip, .final_norm = false}).hidden, embeds}, -1);
+  if (text_1_.there()) embeds = t2i::cat({text_1_.encode(in, wanted_of_the_first()).hidden, embeds}, -1);
   out.put("prompt_embeds", embeds);
   out.put("pooled", second.pooled);
 }

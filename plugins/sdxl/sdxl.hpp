@@ -30,6 +30,7 @@ class Sdxl : public t2i::WithAutoencoder {
   bool is_refiner() const { return text_2_.there() && !text_1_.there(); }
   void check_fit(const t2i::PartConfigs& parts) const;
   std::string description(const t2i::Json& config) const;
+  t2i::ClipText::Wanted wanted_of_the_first() const;  // text model
   t2i::Tensor sizes_for_the_unet(const t2i::Tensor& time_ids) const;
 
   t2i::Assets assets_;

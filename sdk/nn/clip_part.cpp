@@ -26,4 +26,12 @@ ClipText::Output ClipPart::encode(Named in, const ClipText::Wanted& wanted) cons
   return built(model_, part_)(in[tokens_], wanted);
 }
 
+Json ClipPart::unused(const ClipText::Wanted& wanted) const {
+  Json patterns = Json::array();
+  if (wanted.pooled) return patterns;  // it passes through every layer
+  for (int64_t i = config().layers - wanted.skip; i < config().layers; ++i) patterns.push_back("*encoder.layers." + std::to_string(i) + ".*");
+  if (!wanted.final_norm) patterns.push_back("*final_layer_norm.*");
+  return patterns;
+}
+
 }  // namespace t2i

@@ -26,6 +26,8 @@ class ClipPart {
   // Puts the ids [B,L] of the texts. The vocabulary is read on first use: commands that never see a text need not parse it.
   void tokenize(const Assets& assets, std::span<const char* const> texts, Sink out);
   ClipText::Output encode(Named in, const ClipText::Wanted& wanted) const;
+  // For describe(): patterns of the parameters that encode() with this never reads.
+  Json unused(const ClipText::Wanted& wanted) const;
 
  private:
   const char *part_, *tokenizer_folder_, *tokens_;

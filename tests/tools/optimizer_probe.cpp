@@ -1,8 +1,9 @@
 // What core/train/optimizer.h makes of weights and gradients from a file, for comparison with other implementations.
-//   optimizer_probe IN OUT DTYPE [--one-by-one] KEY=VALUE…     keys as --set takes them
+//   optimizer_probe IN OUT DTYPE [--one-by-one] [--rate NAME=TIMES]… KEY=VALUE…     keys as --set takes them
 // IN: weights.NAME, grads.STEP.NAME (steps from 0), and where wanted grad_divisor [] and found_bad [steps]. OUT: after each
 // step exact.STEP.NAME, in float32 wherever more than DTYPE is kept; at the end held.NAME, shown.NAME, and the optimizer's
-// state as a checkpoint has it. --one-by-one gives each parameter its gradient by itself, the last one first.
+// state as a checkpoint has it. --one-by-one gives each parameter its gradient by itself, the last one first; --rate gives one
+// so many times the learning rate.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -24,6 +25,7 @@ struct Probe {
   ParamStore store{"probe"};
   OptimizerConfig config;
   bool one_by_one = false;
+  std::map<std::string, double> rates;
 
   at::Tensor part(const at::Tensor& flat, const Parameter& p) const { return flat.narrow(0, p.offset, p.value.numel()).view(p.shape); }
 
@@ -40,7 +42,7 @@ struct Probe {
   // Gradients are given in the dtype of the weights, as backward would.
   void step(Optimizer& optimizer, int64_t k) {
     const std::string prefix = "grads." + std::to_string(k) + ".";
-    StepNumbers numbers{k, learning_rate_at(config, k, 1.0), at::ones({}), at::zeros({1})};
+    StepNumbers numbers{k, learning_rate_at(config, learning_rate_of(config), k, 1.0), at::ones({}), at::zeros({1})};
     if (in.contains("grad_divisor")) numbers.grad_divisor = in.at("grad_divisor");
     if (in.contains("found_bad")) numbers.found_bad = in.at("found_bad").narrow(0, k, 1);
     if (one_by_one) {
@@ -60,7 +62,10 @@ struct Probe {
   }
 
   void run(int64_t seed) {
-    Optimizer optimizer(config, store, seed);
+    std::vector<RateRange> ranges;
+    for (const Parameter& p : store.parameters)
+      if (rates.contains(p.name)) ranges.push_back({p.offset, p.offset + p.value.numel(), rates.at(p.name)});
+    Optimizer optimizer(config, store, seed, ranges);
     const std::string first = store.parameters.front().name;
     for (int64_t k = 0; in.contains("grads." + std::to_string(k) + "." + first); ++k) step(optimizer, k);
     put("held.", store.trained);
@@ -81,8 +86,15 @@ int main(int argc, char** argv) try {
   Probe probe;
   std::vector<Setting> settings;
   for (int i = 4; i < argc; ++i) {
-    if (std::string(argv[i]) == "--one-by-one") probe.one_by_one = true;
-    else settings.push_back(parse_setting(argv[i]).take());
+    const std::string argument = argv[i];
+    if (argument == "--one-by-one") {
+      probe.one_by_one = true;
+    } else if (argument == "--rate" && i + 1 < argc) {
+      const Setting rate = parse_setting(argv[++i]).take();
+      probe.rates[rate.key] = std::stod(rate.value);
+    } else {
+      settings.push_back(parse_setting(argument).take());
+    }
   }
   Config config = load_config_text("", "", settings);
   probe.config = config.optimizer;

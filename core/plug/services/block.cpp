@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/model/block.h"
+#include "core/model/block_swap.h"
 #include "core/model/params.h"
 #include "core/plug/handle.h"
 #include "core/plug/host.h"
@@ -32,6 +33,19 @@ class Watched {
   }
 };
 
+// Tells which block uses what.
+class Looked {
+  BlockSwap* swap_;
+
+ public:
+  explicit Looked(const ParamStore& store) : swap_(store.swap.get()) {
+    if (swap_) swap_->block_begins();
+  }
+  ~Looked() {
+    if (swap_) swap_->block_ends();
+  }
+};
+
 // The plugin's body over tensors. `context` is a copy of the plugin's bytes: the caller's stack may be gone by then.
 std::vector<at::Tensor> call_body(Body body, void* context, const std::vector<at::Tensor>& inputs, uint32_t n_out) {
   Inside inside;
@@ -46,9 +60,10 @@ std::vector<at::Tensor> call_body(Body body, void* context, const std::vector<at
 
 int32_t run(void* scope, const char* name, Body body, const void* ctx, size_t ctx_bytes, const t2i_tensor* in, uint32_t n, t2i_tensor* out,
             uint32_t n_out) {
+  ParamStore& store = *static_cast<ParamStore*>(scope);
+  const Looked looked(store);
   if (!at::GradMode::is_enabled()) return body(const_cast<void*>(ctx), in, n, out, n_out);
   return guard([&] {
-    ParamStore& store = *static_cast<ParamStore*>(scope);
     const bool outermost = depth == 0;
     const Watched watched(outermost ? store.watch : nullptr, name);
     std::vector<at::Tensor> inputs;
