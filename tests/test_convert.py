@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     """Stood for by a limit on the size of files: 20 kB are too little for a table, for a shard and for a list of rows."""
     import resource
     source = captioned_tree(tmp_path / "tree", count=60)
-    for to, id_ in (("parquet", "E2136"), ("webdataset", "E4102"), ("imagefolder", "E4102")):
+    for to, id_ in (("parquet", "E2136"), ("webdataset", "E4101"), ("imagefolder", "E4101")):
         limit = 20_000 if to != "imagefolder" else 1000
         done = subprocess.run([str(T2I), "convert", source, str(tmp_path / "out"), "--to", to], capture_output=True, text=True,
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
