@@ -70,8 +70,9 @@ def test_triplets_to_each_layout_that_holds_them(tmp_path):
         convert(source, tmp_path / first, first)
         convert(tmp_path / first, tmp_path / f"{first}-back", "triplets")
         assert content(tmp_path / f"{first}-back", EDIT) == wanted, first
-    # As it was: the same names, the same lines.
-    assert (tmp_path / "triplets/metadata.jsonl").read_bytes() == pathlib.Path(source, "metadata.jsonl").read_bytes()
+    # As it was: the same names, the same lines, but for spaces and the order of keys.
+    before, after = ([json.loads(line) for line in pathlib.Path(folder, "metadata.jsonl").read_text().splitlines()] for folder in (source, tmp_path / "triplets"))
+    assert after == before
     error = convert(source, tmp_path / "no", "image_txt", code=78).stderr
     assert "E2141" in error and "input_image, output_image" in error
     assert "E2141" in convert(captioned_tree(tmp_path / "tree"), tmp_path / "no", "triplets", code=78).stderr
@@ -201,7 +202,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     """Stood for by a limit on the size of files: 20 kB are too little for a table, for a shard and for a list of rows."""
     import resource
     source = captioned_tree(tmp_path / "tree", count=60)
-    for to, id_ in (("parquet", "E2136"), ("webdataset", "E4102"), ("imagefolder", "E4102")):
+    for to, id_ in (("parquet", "E2136"), ("webdataset", "E4101"), ("imagefolder", "E4101")):
         limit = 20_000 if to != "imagefolder" else 1000
         done = subprocess.run([str(T2I), "convert", source, str(tmp_path / "out"), "--to", to], capture_output=True, text=True,
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))

@@ -272,7 +272,7 @@ def test_a_command_line_of_another_trainer(tmp_path):
         "optimizer": {"learning_rate": 5e-5, "lr_warmup_steps": 0}, "checkpoint": {"every_steps": 5000, "keep": 1},
         "validation": {"prompts": ["Derain: the image"]}}
     assert notices == ["notice: train.sh:17: val_image_url is left out: nothing is fetched: download it and name it in validation.images",
-                       "notice: train.sh:21: push_to_hub is left out: a run sends nothing; see report_to"]
+                       "notice: train.sh:22: push_to_hub is left out: a run sends nothing; see report_to"]
 
 
 def test_flags_with_spaces_and_what_is_left_out(tmp_path):
