@@ -52,7 +52,9 @@ def test_every_key_is_there_when_asked(tmp_path):
     text = (tmp_path / "a.yaml").read_text()
     keys = re.findall(r"^  ([a-z_.0-9]+) \[", t2i("run", "--help").stdout, re.M)
     assert len(keys) > 80 and not [k for k in keys if not re.search(rf"^ *(# )?{k.split('.')[-1]}:", text, re.M)]
-    assert written(tmp_path / "a.yaml") == written(ROOT / "presets" / "sdxl-lora-8gb.yaml")
+    # A name with room for options, and parts of which nothing is chosen, mean the same.
+    short = {key: value["name"] if isinstance(value, dict) and set(value) == {"name"} else value for key, value in written(tmp_path / "a.yaml").items() if value is not None}
+    assert short == written(ROOT / "presets" / "sdxl-lora-8gb.yaml")
     assert os.listdir(tmp_path) == ["a.yaml"]
 
 
@@ -90,7 +92,7 @@ MESSAGES = {
     "terminal": ([], 64, "t2i init: there is no terminal to ask questions on. → name a preset: t2i init --preset NAME; t2i init --list shows them  [T2I-E8041]\n"),
     "key": (["--preset", "sdxl-lora-8gb", "-o", "-", "--set", "train.sed=1", "--set", "lora.rank=0"], 78,
             "--set train.sed: unknown key 'train.sed'. Did you mean 'train.seed'?  [T2I-E1001]\n"
-            "--set lora.rank: lora.rank = \"0\" is too small. Expected a whole number of at least 1, or null, e.g. 16  [T2I-E1003]\n"),
+            "--set lora.rank: lora.rank = 0 is too small. Expected a whole number from 1 to 65536, or null, e.g. 16.  [T2I-E1003]\n"),
     "task": (["--preset", "sdxl-lora-8gb", "-o", "-", "--task", "txt", "--set", "loss=min_snr", "--set", "loss.gama=3"], 78,
              "--task: there is no task 'txt' among the installed plugins. Did you mean 'text'? → there are ip2p, text  [T2I-E8045]\n"
              "--set loss.gama: loss 'min_snr' has no option 'gama'. Did you mean 'gamma'?  [T2I-E1014]\n"),
@@ -158,7 +160,7 @@ def test_answers_become_a_configuration(tmp_path):
     assert written(tmp_path / "out" / "a.yaml") == {
         "plugin": "sdxl", "task": "text", "model": {"path": "weights/x", "quantization": "nf4"}, "data": {"path": "my data", "resolution": 512},
         "train": {"num_train_epochs": 3}, "lora": {"rank": 8}, "output": "runs/first"}
-    assert 'data.resolution = "five" is not an integer' in t.said and "did you mean nf4" in t.said
+    assert 'data.resolution = five is not an integer' in t.said and "did you mean nf4" in t.said
     assert "Stable Diffusion XL" in t.said and "The training data:" in t.said and "t2i plan out/a.yaml" in t.said
     assert (tmp_path / "out" / "t2i.schema.json").exists()
 
@@ -169,8 +171,9 @@ def test_a_preset_and_a_folder_that_says_what_it_is(tmp_path):
     t = Terminal(tmp_path, "-o", "b.yaml")
     t.answer("sdxl-lora-8gb", "m", "", "")
     assert t.end() == 0, t.said
-    assert written(tmp_path / "b.yaml") == written(ROOT / "presets" / "sdxl-lora-8gb.yaml") | {
-        "model": {"path": "m"}, "data": {"path": "my_data", "resolution": 512}}
+    preset = written(ROOT / "presets" / "sdxl-lora-8gb.yaml")
+    assert written(tmp_path / "b.yaml") == preset | {
+        "model": preset["model"] | {"path": "m"}, "data": {"path": "my_data", "resolution": 512}}
     t = Terminal(tmp_path, "-o", "c.yaml", "--data", "d")
     t.answer("", "m", "", "", "null", "", "")
     assert t.end() == 0, t.said
@@ -254,7 +257,7 @@ def test_a_yaml_of_another_trainer(tmp_path):
         "model": {"path": "stabilityai/stable-diffusion-3.5-medium", "quantization": "nf4", "text_encoder_quantization": "nf4"},
         "data": {"path": "/path/to/your/dataset"}, "output": "/path/to/your/outputs",
         "train": {"num_train_epochs": 20, "train_batch_size": 1, "gradient_accumulation_steps": 8, "mixed_precision": "bf16"},
-        "lora": {"rank": 32, "alpha": 64}, "optimizer": {"learning_rate": 1e-6}}
+        "lora": {"rank": 32, "alpha": 64}, "optimizer": {"transformer_lr": 1e-6}}
     assert notices == []
 
 
@@ -268,8 +271,8 @@ def test_a_command_line_of_another_trainer(tmp_path):
                   "gradient_checkpointing": True, "seed": 42, "use_ema": True},
         "optimizer": {"learning_rate": 5e-5, "lr_warmup_steps": 0}, "checkpoint": {"every_steps": 5000, "keep": 1},
         "validation": {"prompts": ["Derain: the image"]}}
-    assert notices == ["notice: train.sh:16: val_image_url is left out: nothing is fetched: download it and name it in validation.images",
-                       "notice: train.sh:20: push_to_hub is left out: a run sends nothing; see report_to"]
+    assert notices == ["notice: train.sh:17: val_image_url is left out: nothing is fetched: download it and name it in validation.images",
+                       "notice: train.sh:22: push_to_hub is left out: a run sends nothing; see report_to"]
 
 
 def test_flags_with_spaces_and_what_is_left_out(tmp_path):

@@ -192,7 +192,7 @@ def test_plan_reads_them_too(models, tmp_path):
     source = captioned_tree(tmp_path / "tree", count=7)
     t2i("convert", source, tmp_path / "parquet", "--to", "parquet")
     plan = json.loads(t2i("plan", "--model", models["text"], "--data", tmp_path / "parquet", "--json", *STEPS).stdout)
-    assert plan["data"]["rows"] == 7, plan["data"]
+    assert plan["data"]["samples"] == 7, plan["data"]
 
 
 def test_tables_that_cannot_be_read(tmp_path):

@@ -102,8 +102,7 @@ std::vector<Knob> data_knobs() {
           .at_least(1)
           .at_most(16),
       data("caption_weights", &D::caption_weights,
-           "Several captions of a picture: the data's columns and how often each is taken, as {text: 3, tags: 1}; a row may "
-           "lack some of them."),
+           "Several captions of a picture: the data's columns, and how often each is taken; a row may lack some of them."),
       data("caption_prefix", &D::caption_prefix, "Stands before every caption that is not dropped."),
       data("caption_suffix", &D::caption_suffix, "Stands behind every caption that is not dropped."),
       data("shuffle_tags", &D::shuffle_tags, "Take a caption's parts between separators in another order each time."),

@@ -46,7 +46,7 @@ TEST(Starter, ReadsBackAsItWas) {
 
 TEST(Starter, EveryKeyIsThereToBeUncommented) {
   std::string text = write_starter(load_config_text(chosen, "a.yaml", {}), with_options(true));
-  for (const Knob& knob : knobs()) EXPECT_THAT(text, HasSubstr(leaf_of(knob.key) + ": ")) << knob.key;
+  for (const Knob& knob : knobs()) EXPECT_THAT(text, HasSubstr(leaf_of(knob.key) + ":")) << knob.key;
   EXPECT_THAT(text, HasSubstr("  # how much\n  # other: 3\n"));
   // Without the '#' before its values it is a configuration too: that of the defaults where nothing was chosen.
   std::istringstream lines(write_starter(Config(), {{}, {}, true}));

@@ -56,7 +56,10 @@ TEST(Bucket, AnEpochHasEveryRowAndRepeatsOnlyToFillBatches) {
     for (int64_t b = 0; b < order.batches(); ++b) {
       auto rows = order.rows_of(epoch * order.batches() + b);
       ASSERT_EQ(rows.size(), 4u);
-      for (uint64_t row : rows) EXPECT_EQ(row / 10, rows[0] / 10) << "one bucket a batch", ++seen[row];
+      for (uint64_t row : rows) {
+        EXPECT_EQ(row / 10, rows[0] / 10) << "one bucket a batch";
+        ++seen[row];
+      }
     }
     EXPECT_EQ(seen.size(), 10u);
     EXPECT_EQ(seen[10], 4);

@@ -40,6 +40,7 @@ TEST(Guests, LieFirstInTheBuffersThatTheyAreTrainedIn) {
   EXPECT_TRUE(words.trainable && words.value.requires_grad() && words.value.is_alias_of(p.denoiser.trained));
   EXPECT_TRUE(words.value.is_same(p.denoiser.guests[0].value));
   EXPECT_EQ(words.offset, p.denoiser.guests[0].offset);
+  p.denoiser.trained_grad.zero_();
   (words.value * 3).sum().backward();
   EXPECT_EQ(p.denoiser.trained_grad.narrow(0, words.offset, 20).min().item<float>(), 3);
 }

@@ -111,9 +111,10 @@ std::map<fs::path, LoadedPlugin>& loaded_plugins() {
 
 fs::path engine_library() {
   std::error_code ec;
-  fs::path self = fs::canonical(boost::dll::this_line_location(), ec);
-  if (ec || self.filename() == engine_name) return ec ? fs::path() : self;
-  return (self.parent_path() / ".." / "lib" / engine_name).lexically_normal();  // bin/t2i, which reads descriptors alone
+  if (fs::path self = fs::canonical(boost::dll::this_line_location(), ec); !ec && self.filename() == engine_name) return self;
+  // bin/t2i, which reads descriptors alone. Of a program the loader knows no path, only how it was called.
+  const fs::path program = fs::canonical("/proc/self/exe", ec);
+  return ec ? fs::path() : (program.parent_path() / ".." / "lib" / engine_name).lexically_normal();
 }
 
 std::optional<Error> plugin_permission_problem(const fs::path& file) {
