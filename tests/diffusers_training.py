@@ -50,9 +50,10 @@ def error_of(family, pipe, latents, noise, keys, given):
     return (pipe.unet(noisy, t, given[0], **more).sample - noise).square().mean([1, 2, 3])
 
 
-def train(root, model, family, plan, rates, optimizer=None, schedule="cosine", ema=False):
-    """`rates`: of each part that is trained, by its name. `plan`: STEPS, BATCH, ACCUMULATE, SEED, WARMUP, DROPOUT, EPSILON. Returns
-    loss, grad_norm and lr of each step, and the parts as they are in the end, averaged where `ema`."""
+def train(root, model, family, plan, rates, optimizer=None, schedule="cosine", ema=False, zeros=False):
+    """`rates`: of each part that is trained, by its name. `plan`: STEPS, BATCH, ACCUMULATE, SEED, WARMUP, DROPOUT, EPSILON. `zeros`: they
+    stand for a dropped caption, not the encoded empty one. Returns loss, grad_norm and lr of each step, and the parts as
+    they are in the end, averaged where `ema`."""
     pipe = diffusers.DiffusionPipeline.from_pretrained(root / model)
     rows = [json.loads(line) for line in (root / "data" / "metadata.jsonl").read_text().splitlines()]
     parts = {name: getattr(pipe, name) for name in rates}
@@ -85,7 +86,11 @@ def train(root, model, family, plan, rates, optimizer=None, schedule="cosine", e
         for k in range(plan.ACCUMULATE):
             keys = [(plan.SEED, step, (step * plan.ACCUMULATE + k) * plan.BATCH + i) for i in range(plan.BATCH)]
             latents, prompts, noise = zip(*map(sample, keys))
-            error = error_of(family, pipe, torch.cat(latents), torch.cat(noise), keys, conditioning(family, pipe, list(prompts)))
+            given = conditioning(family, pipe, list(prompts))
+            if zeros:
+                kept = torch.tensor([float(p != "") for p in prompts])
+                given = [g * kept.view(-1, *[1] * (g.dim() - 1)) for g in given]
+            error = error_of(family, pipe, torch.cat(latents), torch.cat(noise), keys, given)
             (error.mean() / plan.ACCUMULATE).backward()
             total += error.mean().item() / plan.ACCUMULATE
             seen.prompts += prompts

@@ -75,13 +75,14 @@ def assert_near(got, wanted, rate, start=None):
     assert 1.5 * rate < way < 3.5 * rate
 
 
-@pytest.mark.parametrize("family", MAKE)
-def test_steps_are_those_of_diffusers(places, family):
+@pytest.mark.parametrize("family, null_text", [("sd15", "as_drawn"), ("sdxl", "encoded"), ("sdxl", "as_drawn"), ("sd3", "as_drawn")])
+def test_steps_are_those_of_diffusers(places, family, null_text):
+    """XL's pipeline takes zeros for no text, so that a dropped caption reaches its encoders only where it is to be encoded."""
     place, encoders, denoiser = places[family], ENCODERS[family], denoiser_name(family)
     rates = {denoiser: DENOISER, **{name: RATES[name] for name in encoders}}
-    wanted = train(place, "model", family, PLAN, rates)
+    wanted = train(place, "model", family, PLAN, rates, zeros=(family, null_text) == ("sdxl", "as_drawn"))
     assert "" in wanted.prompts and len(set(wanted.prompts)) > 3, "some captions are dropped"
-    out = run(place, "full", encoders, **rates_of(family, encoders))
+    out = run(place, f"full-{null_text}", encoders, train__null_text=null_text, **rates_of(family, encoders))
     lines = metrics(out)
     for step, m in enumerate(lines):
         # As tests/test_golden_losses.py has them, and for its reasons.
@@ -109,12 +110,12 @@ def test_steps_are_those_of_diffusers(places, family):
 
 def test_a_layer_that_nobody_reads_stays(places):
     """Of XL's first encoder the last layer and the last norm: torch leaves a parameter without a gradient alone, its decay too."""
-    start, final = (weights_of(places["sdxl"] / folder, "text_encoder") for folder in ("model", "full/final"))
+    start, final = (weights_of(places["sdxl"] / folder, "text_encoder") for folder in ("model", "full-encoded/final"))
     unread = [name for name in start if "layers.2." in name or "final_layer_norm" in name]
     assert len(unread) == 18
     for name in start:
         assert torch.equal(start[name], final[name]) == (name in unread), name
-    state = load_file(places["sdxl"] / "full" / f"checkpoint-{PLAN.STEPS}" / "state.safetensors")
+    state = load_file(places["sdxl"] / "full-encoded" / f"checkpoint-{PLAN.STEPS}" / "state.safetensors")
     held = {name.split("/")[1].removeprefix("text_encoder.text_model.") for name in state if name.startswith("weights/text_encoder.")}
     assert len(held) == len(start) - len(unread)
 
@@ -184,7 +185,7 @@ def test_bfloat16_weights(places):
     """The same run in bfloat16 throughout comes near, and its encoder is written in it."""
     place = places["sd15"]
     out = run(place, "bf16", ["text_encoder"], train__dtype="bfloat16", train__mixed_precision="bf16", **rates_of("sd15", ["text_encoder"]))
-    for m, full in zip(metrics(out), metrics(place / "full"), strict=True):
+    for m, full in zip(metrics(out), metrics(place / "full-as_drawn"), strict=True):
         assert m["loss"] == pytest.approx(full["loss"], rel=0.02) and m["loss"] != full["loss"]  # eight bits, layer by layer
     written = weights_of(out / "final", "text_encoder")
     assert all(t.dtype == torch.bfloat16 for t in written.values())

@@ -43,10 +43,13 @@ static Tensors encoded(StepContext& c, const Tensors& tokens) {
 static void encode_texts(StepContext& c, Tensors& batch) {
   Tensors tokens = take_tokens(batch, ""), empty = take_tokens(batch, "null_");
   if (tokens.empty()) return;
-  const bool zero = null_text_is_zero(c.model, c.train);
+  if (null_text_is_zero(c.model, c.train)) {
+    for (auto& [name, t] : encoded(c, tokens)) batch[name] = t, batch["null_" + name] = at::zeros_like(t);
+    return;
+  }
   if (c.train.text_encoders.empty()) {
     for (auto& [name, t] : encoded(c, tokens)) batch[name] = t;
-    for (auto& [name, t] : encoded(c, empty)) batch["null_" + name] = zero ? at::zeros_like(t) : t;
+    for (auto& [name, t] : encoded(c, empty)) batch["null_" + name] = t;
     return;
   }
   // Trained in full they have no dropout: the empty text once, as one more row. In one pass each block is computed again once, and
@@ -57,8 +60,7 @@ static void encode_texts(StepContext& c, Tensors& batch) {
     batch[name] = t.narrow(0, 0, n);
     std::vector<int64_t> rows(static_cast<size_t>(t.dim()), -1);
     rows[0] = n;
-    at::Tensor none = t.narrow(0, n, 1).expand(rows);
-    batch["null_" + name] = zero ? at::zeros_like(none) : none;
+    batch["null_" + name] = t.narrow(0, n, 1).expand(rows);
   }
 }
 
