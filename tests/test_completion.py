@@ -40,7 +40,7 @@ def bash(line, cwd):
     done = subprocess.run(["bash", "--norc", "-c", ASK_BASH, "bash", line], cwd=cwd, capture_output=True, text=True,
                           env={**os.environ, "T2I": str(T2I), "PATH": f"{T2I.parent}:{os.environ['PATH']}"})
     assert done.stderr == "", done.stderr
-    return done.stdout.splitlines()
+    return [line for line in done.stdout.splitlines() if line]
 
 
 def fish(line, cwd):
