@@ -74,14 +74,15 @@ class Prompt:
                     text += os.read(self.fd, 4096).decode(errors="replace")
                 except OSError:
                     break
+                text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)  # colours
         return text
 
     def tab(self, typed, expected):
-        """Types, presses the tab key, and gives the line to `echo`; its argument comes back."""
+        """Types and presses the tab key: does `expected` appear? And all that appeared."""
         os.write(self.fd, typed.encode() + b"\t")
         text = self.read(expected, 20)
-        os.write(self.fd, b"\x03")
-        self.read(seconds=0.3)
+        os.write(self.fd, b"\x15")  # the line is taken away
+        self.read(seconds=0.5)
         return expected in text.replace("\x07", ""), text
 
     def close(self):
