@@ -57,7 +57,8 @@ Tensors Encoder::remembered_posterior(const Sample& sample, const std::string& c
   const Geometry& g = sample.geometry;
   std::string key = fmt::format("{} {} {} {} {}", sample.index, column, g.crop_top, g.crop_left, g.flip);
   if (auto it = memory_->posteriors.find(key); it != memory_->posteriors.end()) return it->second;
-  if (std::ranges::none_of(model_.parts("vae"), [&](const std::string& part) { return model_.has(part); }))
+  const std::vector<std::string> coders = model_.parts("vae");  // a model may do without
+  if (!coders.empty() && std::ranges::none_of(coders, [&](const std::string& part) { return model_.has(part); }))
     fail({sample.where, "is not in the cache, although it can be read", "It was changed since the run looked at it",
           "run the same command again", "E8075", Exit::bad_data});
   Tensors made = encode_picture(model_, sample.images.at(column), device_);
