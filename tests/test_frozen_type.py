@@ -233,8 +233,8 @@ def test_half_of_the_weights_memory(place, wide, again, mixed):
     assert in_float32 - in_bfloat16 > saved - 2 * largest  # its copy, and the order of its own that oneDNN brings it into
     part = {p["part"]: p for p in planned["parts"]}["unet"]
     assert part["dtype"] == "bfloat16" and part["bytes"] == pytest.approx(2 * wide, rel=0.02)
-    assert planned["peak_bytes"] == pytest.approx(in_bfloat16, rel=0.1), planned["shares"]
-    assert planned_float32["peak_bytes"] > planned["peak_bytes"] + saved / 2
+    # How right the whole is, test_plan.py asks of larger runs: here the program is most of it.
+    assert planned_float32["peak_bytes"] - planned["peak_bytes"] == pytest.approx(in_float32 - in_bfloat16, rel=0.1), planned["shares"]
 
 
 def test_the_plan_says_how_weights_are_held(place):
