@@ -88,11 +88,11 @@ def test_memory_is_that_of_the_run_within_a_tenth(place, case):
     family = case if case in FAMILIES else case.split("-")[0]
     changes = dict(data__resolution=128, train__gradient_checkpointing="true", train__max_train_steps=2) | CASES[case]
     planned, _ = plan(place, family, **changes)
-    used = run_peak(place, family, case, **changes)
+    used = run_peak(place, family, f"run-{case}", **changes)
     print(f"{case}: planned {planned['memory']['peak_bytes'] / 1e6:.0f} MB, used {used / 1e6:.0f}")
     assert planned["computed"] == [], "operations over much memory were computed"
     assert planned["memory"]["peak_bytes"] == pytest.approx(used, rel=0.1), planned["memory"]["shares"]
-    shutil.rmtree(place / case)
+    shutil.rmtree(place / f"run-{case}")
 
 
 def test_counts_are_those_of_the_run_and_of_its_files(place):
