@@ -168,6 +168,7 @@ int build(const CacheOptions& options) {
 }
 
 int gc(const CacheOptions& options, Path folder) {
+  uint64_t freed = 0;
   if (options.for_config) {
     Opened o = open_for(options);
     if (!o.cache) return static_cast<int>(Exit::preempted);
@@ -177,6 +178,7 @@ int gc(const CacheOptions& options, Path folder) {
       for (const CacheNeed& need : needs) needed.insert(need.key);
     const CacheChange gone = remove_entries(folder, [&](const CacheEntry& e) { return !needed.contains(e.key); }, options.dry_run);
     tell_change(gone);
+    freed = gone.freed_bytes;
     say(fmt::format("{} of other configurations {} taken out, {}", of_entries(gone.entries),
                     options.dry_run ? "would be" : gone.entries == 1 ? "was" : "were", bytes_text(gone.bytes)));
   } else {
@@ -184,7 +186,7 @@ int gc(const CacheOptions& options, Path folder) {
   }
   const CacheChange change = collect_garbage(folder, options.dry_run);
   if (!options.for_config) tell_change(change);
-  say(fmt::format("{}: {} {} given back to the disk, {} {} written anew", folder.string(), bytes_text(change.freed_bytes), options.dry_run ? "would be" : "were",
+  say(fmt::format("{}: {} {} given back to the disk, {} {} written anew", folder.string(), bytes_text(freed + change.freed_bytes), options.dry_run ? "would be" : "were",
                   counted(change.segments_written, "file"), options.dry_run ? "would be" : "were"));
   return 0;
 }

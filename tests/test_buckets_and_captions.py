@@ -58,7 +58,7 @@ def test_buckets_from_the_cache_and_over_ranks(place):
     """The bits of a run without a cache; and two ranks see the batches of one, taking turns."""
     outputs = []
     for cached in ("off", "auto"):
-        t2i(*run(place, cached, *settings(data__cache=cached, train__max_train_steps=8, checkpoint__every_steps=0)))
+        t2i(*run(place, cached, *settings(data__cache=cached, data__center_crop="true", train__max_train_steps=8, checkpoint__every_steps=0)))
         outputs.append(sha256(place / cached / "checkpoint-8" / "state.safetensors"))
     assert outputs[0] == outputs[1]
     sizes = {tuple(e["about"]["size"]) for e in listed(place / "data.t2i-cache", kind="latents")}

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "core/cache/segment.h"
+#include "core/data/pictures.h"
 #include "core/train/cached_run.h"
 #include "core/train/encoded_sample.h"
 
@@ -27,6 +28,7 @@ void bench(const Path& folder, int64_t entries, double per_second, double second
   Config config;
   config.data.center_crop = true;
   RunData data;
+  data.dataset.pictures = pictures_in_folder(".", false);  // never asked
   data.loader.columns = {{"image", true, "", true}};
   data.loader.transform = {512, 512, true, false, Filter::lanczos};
   data.loader.num_workers = workers;

@@ -179,6 +179,11 @@ bool encode_pictures(Session& session, const RunData& data, RunCache& cache, Gro
   return whole;
 }
 
+// Where a row comes from, as its pictures are named: below the data's folder.
+std::string source_of(const Row& row, const Dataset& dataset) {
+  return row.where.starts_with(dataset.root + "/") ? row.where.substr(dataset.root.size() + 1) : row.where;
+}
+
 bool encode_texts(Session& session, const RunData& data, RunCache& cache, Group& group, int rank, int world, CacheBuild& build) {
   const std::vector<const CacheNeed*> own = share_of(cache, "text", rank, world);
   Work work(cache, "text", static_cast<int64_t>(own.size()), group, build);
@@ -188,7 +193,7 @@ bool encode_texts(Session& session, const RunData& data, RunCache& cache, Group&
     const CacheNeed& need = *own[next++];
     CacheEntry entry;
     entry.key = need.key, entry.kind = "text", entry.text = need.text, entry.encoder = cache.encoders.at("text");
-    entry.source = need.text.empty() ? "" : data.dataset.rows[need.row].where;
+    if (!need.text.empty()) entry.source = source_of(data.dataset.rows[need.row], data.dataset);
     work.add(std::move(entry), encode_text(*session.model, need.text, session.device));
     work.advance();
     return next < own.size();
